@@ -1,0 +1,100 @@
+"""Which rows are run, how long, and does a missed floor fail the run?"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from bench import (
+    blocking,
+    documents,
+    executemany,
+    fetch_many,
+    imports,
+    report,
+    select_by_key,
+    tail,
+    transaction,
+    update_by_key,
+)
+from bench.database import database
+from bench.harness import Plan, Question, Result, Stage, play
+from bench.machine import describe
+from bench.verdict import Verdict
+
+FILES = (
+    select_by_key,
+    update_by_key,
+    transaction,
+    blocking,
+    executemany,
+    fetch_many,
+    documents,
+    tail,
+    imports,
+)
+QUESTIONS = [question for file in FILES for question in file.QUESTIONS]
+RESULTS = Path(__file__).with_name("results.json")
+
+# Many short pairs beat few long ones on a noisy machine: the median throws the disturbed ones away.
+FULL = Plan(pairs=11, seconds=0.6, warm_up=0.6)
+QUICK = Plan(pairs=7, seconds=0.3, warm_up=0.3)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the rows asked for; return 1 where ``--check`` finds a floor missed."""
+    options = _options(arguments)
+    plan = QUICK if options.quick else FULL
+    questions = _chosen(options.only)
+    with database() as dsn:
+        machine = describe(dsn)
+        print(report.head(machine, plan), flush=True)
+        tables = {"asyncio": [_run(question, dsn, plan) for question in questions]}
+        if options.uvloop:
+            print(f"\nunder uvloop, both sides\n{report.heading()}", flush=True)
+            waiting = [question for question in questions if question.is_async]
+            tables["uvloop"] = [_run(question, dsn, plan, uvloop=True) for question in waiting]
+    report.write(RESULTS, machine, tables)
+    missed = [
+        f"{r.promise.row} ({name})"
+        for name, table in tables.items()
+        for r in table
+        if r.verdict is Verdict.MISS
+    ]
+    print(f"\nfloors missed: {', '.join(missed) or 'none'}")
+    return int(options.check and bool(missed))
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m bench", description="pgdual against its peers, in pairs")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
+    parser.add_argument("--only", metavar="ROWS", help="row numbers, as in 1,5,12")
+    parser.add_argument("--uvloop", action="store_true", help="a second table with both sides under uvloop")
+    parser.add_argument("--check", action="store_true", help="fail where a floor is missed")
+    return parser.parse_args(arguments)
+
+
+def _chosen(only: str | None) -> list[Question]:
+    if only is None:
+        return QUESTIONS
+    wanted = {word.strip() for word in only.split(",")}
+    chosen = [q for q in QUESTIONS if wanted & {q.promise.row, str(q.promise.number)}]
+    if not chosen:
+        raise SystemExit(f"no such row: {only}; there are {', '.join(q.promise.row for q in QUESTIONS)}")
+    return chosen
+
+
+def _run(question: Question, dsn: str, plan: Plan, *, uvloop: bool = False) -> Result:
+    """Run one row and print it; a row that breaks is a row missed, and the others still run."""
+    try:
+        with Stage(dsn, uvloop=uvloop) as stage:
+            result = play(question, stage, plan)
+    except Exception as error:
+        result = Result(question.promise, [], [], [], f"{type(error).__name__}: {error}")
+    print(report.line(result), flush=True)
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())

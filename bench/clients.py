@@ -1,0 +1,91 @@
+"""How is each client opened, and with which settings?
+
+The peers run as their documentation advises and never weaker than pgdual: the same server, TCP
+loopback, loop and number of connections. `SETTINGS` is what the report prints about them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import psycopg2
+import psycopg2.extensions
+from psycopg_pool import ConnectionPool
+
+if TYPE_CHECKING:
+    from pgdual.aio import AsyncDB
+    from pgdual.settings import Settings
+    from pgdual.sync import DB
+
+POOL = 10
+THREADS = 8
+
+SETTINGS = {
+    "with pgdual": f"default settings, everything on, pool {POOL} ({THREADS} for threads, 1 for row 8)",
+    "with asyncpg pool": f"defaults (statement cache on), min = max = {POOL}; no reset: reset= does nothing",
+    "with asyncpg bare": "one connection, defaults; row 13 with a jsonb codec of the same JSON library",
+    "with psycopg2": "one bare connection in autocommit, one cursor used again and again",
+    "with psycopg_pool": f"autocommit, defaults otherwise (prepares at the 5th use), min = max = {THREADS}",
+}
+
+
+def _settings(dsn: str, size: int) -> Settings:
+    from pgdual.settings import DatabaseSettings, Settings
+
+    return Settings(databases={"main": DatabaseSettings(dsn=dsn, pool_min_size=size, pool_max_size=size)})
+
+
+@asynccontextmanager
+async def pgdual_async(dsn: str) -> AsyncIterator[AsyncDB]:
+    """Open pgdual's async face."""
+    from pgdual.aio import AsyncClient
+
+    async with AsyncClient(_settings(dsn, POOL)) as client:
+        yield client["main"]
+
+
+@contextmanager
+def pgdual_blocking(dsn: str, size: int) -> Iterator[DB]:
+    """Open pgdual's blocking face."""
+    from pgdual.sync import Client
+
+    with Client(_settings(dsn, size)) as client:
+        yield client["main"]
+
+
+@asynccontextmanager
+async def asyncpg_pool(dsn: str, *, reset: bool = True) -> AsyncIterator[asyncpg.Pool]:
+    """Open asyncpg's pool; without *reset* a returned connection costs no round trip."""
+    extra: dict[str, Any] = {} if reset else {"reset": _no_reset}
+    async with asyncpg.create_pool(dsn, min_size=POOL, max_size=POOL, **extra) as pool:
+        yield pool
+
+
+async def _no_reset(connection: object) -> None:
+    pass
+
+
+@asynccontextmanager
+async def asyncpg_connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """Open one bare asyncpg connection."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+def psycopg2_connection(dsn: str) -> AbstractContextManager[psycopg2.extensions.connection]:
+    """Return one bare psycopg2 connection in autocommit."""
+    connection = psycopg2.connect(dsn)
+    connection.autocommit = True
+    # psycopg2's own context manager ends a transaction; it does not close.
+    return closing(connection)
+
+
+def psycopg_pool(dsn: str) -> ConnectionPool:
+    """Return psycopg's blocking pool, to be entered."""
+    return ConnectionPool(dsn, min_size=THREADS, max_size=THREADS, kwargs={"autocommit": True}, open=False)

@@ -1,0 +1,53 @@
+"""How long does `import pgdual.aio` take beside its own foundation? Row 17.
+
+Each import happens in a fresh interpreter that times itself, so the interpreter's start is left out. One
+import is one round, however long a round is meant to be.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.harness import Question, Sample, Side, Stage
+from bench.verdict import Promise
+
+FOUNDATION = "psycopg_pool, pydantic_settings"
+PROGRAM = "import time; start = time.perf_counter(); import {0}; print((time.perf_counter() - start) * 1e3)"
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _import(modules: str) -> Sample:
+    """Import *modules* in a fresh interpreter; the CPU figure is the whole process'."""
+    cpu = _cpu()
+    # -P and PYTHONPATH for both alike: the same length of sys.path is searched.
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", PROGRAM.format(modules)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if run.returncode:
+        raise RuntimeError(run.stderr.strip().splitlines()[-1])
+    return Sample(float(run.stdout), _cpu() - cpu)
+
+
+def _side(modules: str) -> Side:
+    return Side(lambda: None, lambda _seconds: _import(modules))
+
+
+def _contest(_stage: Stage) -> tuple[Side, Side]:
+    return _side("pgdual.aio"), _side(FOUNDATION)
+
+
+PROMISE = Promise("17", "import pgdual.aio", "its foundation", 1.05, 1.2, "ms", lower_is_better=True)
+QUESTIONS = [Question(PROMISE, _contest, is_async=False)]

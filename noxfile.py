@@ -1,0 +1,97 @@
+"""Sessions: `nox` runs lint, types, generate and tests; `nox -l` lists the rest.
+
+What stands after `--` goes to the tool, and for the test sessions takes the place of their folders.
+"""
+
+import os
+import subprocess
+
+import nox
+
+nox.options.sessions = ["lint", "types", "generate", "tests"]
+
+
+def answers(version: str) -> bool:
+    """Return whether this machine can run Python *version*; a version manager's shim may only look so."""
+    try:
+        done = subprocess.run([f"python{version}", "-c", ""], capture_output=True, check=False)  # noqa: S603
+    except FileNotFoundError:
+        return False
+    return done.returncode == 0
+
+
+SUPPORTED = nox.project.python_versions(nox.project.load_toml("pyproject.toml"))
+
+
+def pytest(session: nox.Session, *folders: str, options: tuple[str, ...] = ()) -> None:
+    """Run pytest on *folders*, or on what the command line names instead; a warning is an error."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "pytest", *options, *(session.posargs or folders))
+
+
+@nox.session
+def generate(session: nox.Session) -> None:
+    """Write the blocking side; under CI, or with `-- --check`, only compare it."""
+    check = ["--check"] if os.environ.get("CI") else []
+    session.run("python", "-P", "pgdual/_generate.py", *(session.posargs or check))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Look for mistakes, then at the layout."""
+    session.install("ruff>=0.9")
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check both sides, and what their users' type checkers see of them."""
+    session.install("-e", ".[dev]")
+    session.run("mypy")
+    session.run("mypy", "tests/typing", "tests/_async/runtime.py", "tests/_sync/runtime.py")
+    session.run("pyright")
+
+
+@nox.session
+def core(session: nox.Session) -> None:
+    """Test the half that decides, without a database: every branch of it."""
+    pytest(session, "tests/core", options=("--cov=pgdual.core", "--cov-branch", "--cov-fail-under=100"))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the whole suite on the Python that runs nox."""
+    pytest(session)
+
+
+@nox.session(python=[version for version in SUPPORTED if answers(version)])
+def tests_all(session: nox.Session) -> None:
+    """Run the whole suite on every supported Python this machine has."""
+    pytest(session)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Cut, kill, freeze and delay, and count what was lost."""
+    pytest(session, "tests/faults")
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Run the whole suite and say which lines and branches it missed."""
+    pytest(session, options=("--cov", "--cov-report=term-missing:skip-covered", "--cov-fail-under=95"))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure against asyncpg and psycopg2; writes the report with its charts."""
+    session.install(".[bench]")
+    session.run("python", "-m", "bench", *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Start private servers and run the guide's steps on both faces."""
+    session.install(".[embedded,cli]")
+    session.run("pgdual", "demo", *session.posargs)

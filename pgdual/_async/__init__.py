@@ -1,0 +1,1 @@
+"""The async body: it waits and decides nothing. `pgdual._sync` is generated from it."""

@@ -1,0 +1,223 @@
+"""One database: what `db` and `vb_db` are."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any
+
+from ..core import health
+from ..core.meter import Meter
+from ..core.pipeline import VALUE, Job
+from ..core.sizing import Share, share_for
+from ..core.statement import Statement, Statements, check_place
+from ..core.types import Types
+from ..errors import ClientClosedError, DatabaseNotConfiguredError
+from ..settings import DatabaseSettings, Settings
+from . import runtime
+from .adapt import register_on
+from .call import run
+from .fleet import AsyncFleet
+from .queries import AsyncQueries, Timeout
+from .runtime import SCOPE, here, now, owner
+from .transaction import AsyncTransaction, Isolation
+
+# How long a health check may take. Source: the probes' own default in Kubernetes is one second.
+PROBE = 1.0  # seconds
+
+
+class AsyncDB(AsyncQueries):
+    """A database: its calls, its transactions, its figures.
+
+    The pool is opened by the first call, once per process and event loop.
+    """
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name = name
+        self._settings = settings
+        self._statements = Statements()
+        self._types = Types()
+        self._meter = Meter()
+        self._hooks: list[Callable[[Any], Any]] = []
+        self._registered: list[tuple[Any, str]] = []
+        self._fleet: Any = None
+        self._opening = runtime.Once()
+        self._is_closed = False
+
+    # -- calls -----------------------------------------------------------------------------------
+
+    def _run(self, job: Job, timeout: Timeout) -> Awaitable[Any]:
+        if SCOPE.get() is not None:
+            transaction = SCOPE.find(self, owner())
+            if transaction is not None:
+                return transaction._run(job, timeout)  # type: ignore[no-any-return]
+        fleet = self._fleet
+        if fleet is None or fleet.home is not here():
+            return self._open_and_run(job, timeout)
+        return run(fleet, job, timeout)
+
+    async def _open_and_run(self, job: Job, timeout: Timeout) -> Any:
+        return await run(await self._ready_fleet(), job, timeout)
+
+    async def _run_many(self, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout) -> int:
+        transaction = SCOPE.find(self, owner())
+        if transaction is not None:
+            return await transaction._run_many(statement, rows, timeout)  # type: ignore[no-any-return]
+        check_place(statement, in_transaction=False)
+        async with AsyncTransaction(self) as transaction:
+            return await transaction._run_many(statement, rows, timeout)
+
+    def transaction(
+        self, isolation: Isolation | None = None, readonly: bool = False, deferrable: bool = False
+    ) -> AsyncTransaction:
+        """Return a transaction to be entered with `with`; inside an open one, a savepoint.
+
+        It commits when the block ends well and rolls back on any exception. Calls on this database in
+        the same task join it. BEGIN travels with the first statement.
+
+        Args:
+            isolation: "read committed", "repeatable read" or "serializable"; the server's default otherwise.
+        """
+        return AsyncTransaction(self, isolation, readonly, deferrable)
+
+    def connection(self) -> AsyncBorrowed:
+        """Return a loan of a psycopg connection, to be entered with `with`; it is in autocommit.
+
+        It is the caller's alone, outside of pipeline mode and without time limits, and is reset when it
+        comes back.
+        """
+        return AsyncBorrowed(self)
+
+    # -- adapting --------------------------------------------------------------------------------
+
+    def configure(self, hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Have *hook* called with every new psycopg connection, and again whenever one was reset.
+
+        Give it before the first call. Returns the hook, so that it can be used as a decorator.
+        """
+        self._hooks.append(hook)
+        return hook
+
+    async def register(self, kind: Any, name: str | None = None) -> None:
+        """Adapt an enum, a composite, a range or a type of your own, in parameters and in results.
+
+        Args:
+            kind: An Enum, a dataclass or NamedTuple (a composite), or the SQL name of the type.
+            name: The SQL name; the class's name in snake case otherwise.
+
+        Raises:
+            UsageError: The database has no such type.
+        """
+        async with self.connection() as connection:
+            await register_on(connection, self._types, kind, name)
+        self._statements = self._statements.anew()
+
+    def pure(self, name: str) -> None:
+        """Take the user's word that function *name* has no side effects, so that calling it is a READ (Q1)."""
+        self._statements.pure(name)
+
+    # -- opening and closing ---------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Open the pool and wait until a connection is there.
+
+        Raises:
+            PoolTimeoutError: None could be made within the acquire clock.
+        """
+        self._is_closed = False
+        fleet = await self._ready_fleet()
+        wire = fleet.place_alone() or await fleet.acquire(None, now())
+        wire.release()
+
+    async def close(self) -> None:
+        """Wait for calls in flight, up to the grace period, and close the pool."""
+        self._is_closed = True
+        fleet, self._fleet = self._fleet, None
+        if fleet is not None and not fleet.is_closed:
+            await fleet.close(self._settings.close_grace)
+
+    async def _ready_fleet(self) -> Any:
+        home = here()
+        fleet = self._fleet
+        if fleet is not None and fleet.home is home:
+            return fleet
+        async with self._opening.of(home):
+            if self._is_closed:
+                raise ClientClosedError(f"the client of {self.name!r} was closed; make a new one, or open() it again")
+            fleet = self._fleet
+            if fleet is None or fleet.home is not home:
+                if fleet is not None and fleet.home is not None:
+                    fleet.drop()
+                self._fleet = await self._new_fleet()
+        return self._fleet
+
+    async def _new_fleet(self) -> AsyncFleet:
+        settings = self._database_settings()
+        sizes = self._settings.pool_share(self.name)
+        # P2: both faces of one process share the figure.
+        share: Share = share_for((id(self._settings), self.name), sizes[1])
+        fleet = AsyncFleet(self.name, settings, sizes, share, self._types, self._meter, self._hooks)
+        await fleet.open()
+        return fleet
+
+    def _database_settings(self) -> DatabaseSettings:
+        settings = self._settings.database(self.name)
+        if settings.dsn is None:
+            self._settings.get_dsn(self.name)
+            raise DatabaseNotConfiguredError(f"DSN not configured for database '{self.name}'")
+        return settings
+
+    # -- watching --------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, Any]:
+        """Return counters and the p50, p95 and p99 of acquire and of query, in milliseconds."""
+        figures = self._fleet.figures() if self._fleet is not None else {}
+        return {"database": self.name, "pool": figures, **self._meter.summary()}
+
+    async def health_check(self) -> dict[str, Any]:
+        """Return whether the database answers, as plain values; it raises nothing.
+
+        The keys: database, status ("healthy" or "unhealthy"), pool_info, pool_size, pool_max, breaker,
+        role ("primary" or "standby"), latency_ms, error.
+        """
+        low, high = self._settings.pool_share(self.name)
+        figures = {"size": 0, "min_size": low, "max_size": high}
+        started = now()
+        try:
+            fleet = await self._ready_fleet()
+            in_recovery = await runtime.within(PROBE, self._probe(fleet))
+            figures = fleet.figures()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+            return health.report(self.name, self._figures(figures), error=error)
+        return health.report(self.name, figures, latency=now() - started, in_recovery=in_recovery)
+
+    def _figures(self, otherwise: dict[str, int]) -> dict[str, int]:
+        return otherwise if self._fleet is None else self._fleet.figures()  # type: ignore[no-any-return]
+
+    async def _probe(self, fleet: Any) -> bool:
+        return bool(await run(fleet, self._job(VALUE, "SELECT pg_is_in_recovery()", ()), PROBE))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} {self._fleet or 'not open'}>"
+
+
+class AsyncBorrowed:
+    """A psycopg connection on loan from the pool."""
+
+    def __init__(self, database: AsyncDB) -> None:
+        self._database = database
+        self._wire: Any = None
+
+    async def __aenter__(self) -> Any:
+        fleet = await self._database._ready_fleet()
+        wire = fleet.place_alone() or await fleet.acquire(None, now())
+        fleet.lend(wire)
+        wire.dirty = True
+        self._wire = wire
+        return await wire.lend()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        wire, self._wire = self._wire, None
+        await wire.take_back()

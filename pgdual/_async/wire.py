@@ -1,0 +1,337 @@
+"""One connection driven by its pipeline: the async way of waiting (by hand; the twin is `_sync/wire.py`).
+
+One reader is registered for the connection's whole life and completes the futures of its jobs: asyncio's
+add_reader and remove_reader for each wait are what makes other drivers slow. The same reader notices at
+once when the server closes an idle connection (O3). A standing writer is added only while the socket
+does not take all there is to send, or a large parameter would hang (L6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Sequence
+from math import inf
+from time import monotonic as now
+from typing import Any
+
+import psycopg
+
+from ..core.lanes import SLOW, learn
+from ..core.pipeline import STATUS, Job, Pipeline, command
+from ..core.statement import Kind
+from ..errors import QueryTimeoutError, UsageError
+
+# How long a cancelled statement may keep its caller past the deadline before the socket is closed (D2).
+PATIENCE = 0.2  # seconds
+# How many rows of an executemany are queued between two looks at the socket. Source: bench row 11.
+BATCH = 500
+_READ = Kind.READ
+
+
+class Wire:
+    """A connection and the jobs on it; what `core.lanes` calls a lane."""
+
+    __slots__ = (
+        "_fd", "_fleet", "_last", "_loop", "_timer", "_watch", "_writing",
+        "alone", "backlog", "closing", "connection", "dead", "dirty", "held", "idle_since", "load",
+        "pipeline", "read_only", "retire_at",
+    )  # fmt: skip
+
+    def __init__(self, connection: Any, fleet: Any, retire_at: float) -> None:
+        self.connection = connection
+        self.pipeline = Pipeline(connection, fleet.types, fleet.unnamed)
+        self.retire_at = retire_at
+        self.load = 0
+        self.backlog = 0.0
+        self.alone = self.closing = self.read_only = self.held = self.dirty = self.dead = False
+        self.idle_since = 0.0
+        self._fleet = fleet
+        self._loop = asyncio.get_running_loop()
+        self._fd = connection.pgconn.socket
+        self._last = 0.0
+        self._watch = inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing = False
+        self._loop.add_reader(self._fd, self._on_readable)
+
+    # -- sending ---------------------------------------------------------------------------------
+
+    def answer(self, job: Job) -> Awaitable[Any]:
+        """Send *job* and return what to await for its value.
+
+        Raises:
+            psycopg.OperationalError: The connection is gone; the job was not sent.
+        """
+        future = job.future = self._loop.create_future()
+        pipeline = self.pipeline
+        try:
+            pipeline.send(job)
+            if pipeline.pgconn.flush() and not self._writing:
+                self._write_on()
+        except psycopg.OperationalError as error:
+            self.lose(error)
+            raise
+        self.backlog += job.service
+        if job.deadline < self._watch:
+            self._arm(job.deadline)
+        return future
+
+    async def answer_many(self, job: Job, rows: Iterable[Sequence[Any]], end: Sequence[bytes], undo: Sequence[bytes]) -> Any:
+        """Send one statement for each of *rows*, then *end*, in one group; return the rows touched.
+
+        Where *rows* itself fails, *undo* is sent in place of *end* and its error raised.
+        """
+        future = job.future = self._loop.create_future()
+        self.pipeline.begin_many(job)
+        if job.deadline < self._watch:
+            self._arm(job.deadline)
+        try:
+            await self._feed(job, rows)
+        except BaseException:
+            self.pipeline.end_many(undo)
+            self._flush()
+            job.abandoned = True
+            raise
+        self.pipeline.end_many(end)
+        self._flush()
+        return await future
+
+    async def _feed(self, job: Job, rows: Iterable[Sequence[Any]]) -> None:
+        pipeline, types = self.pipeline, self._fleet.types
+        for number, row in enumerate(rows, 1):
+            job.arguments = row
+            try:
+                job.encode(types)
+            except UsageError as error:
+                raise UsageError(f"row {number}: {error}") from None
+            pipeline.send_row(job)
+            if not number % BATCH:
+                pipeline.pgconn.send_flush_request()
+                self._flush()
+                await self._drain()
+                if job.error is not None:
+                    return
+
+    def _flush(self) -> None:
+        if self.pipeline.pgconn.flush() and not self._writing:
+            self._write_on()
+
+    async def _drain(self) -> None:
+        # Answers are taken in between, so that neither side's buffers grow without bound.
+        await asyncio.sleep(0)
+        while self._writing and not self.dead:
+            await asyncio.sleep(0.001)
+
+    def _write_on(self) -> None:
+        self._writing = True
+        self._loop.add_writer(self._fd, self._on_writable)
+
+    def _on_writable(self) -> None:
+        try:
+            if not self.pipeline.pgconn.flush():
+                self._writing = False
+                self._loop.remove_writer(self._fd)
+        except psycopg.OperationalError as error:
+            self.lose(error)
+
+    # -- receiving -------------------------------------------------------------------------------
+
+    def _on_readable(self) -> None:
+        pipeline = self.pipeline
+        finished = pipeline.receive()
+        if finished:
+            self._tell(finished)
+        if pipeline.lost is not None:
+            self.lose(pipeline.lost)
+
+    def _tell(self, finished: list[Job]) -> None:
+        # One wake-up may bring many answers; each is given an equal part of the time since the last.
+        moment = now()
+        fleet = self._fleet
+        begun = self._last
+        first = finished[0].sent
+        lone = first >= begun
+        if lone:
+            begun = first
+        step = (moment - begun) / len(finished)
+        for job in finished:
+            statement = job.statement
+            if job.want <= STATUS:
+                fleet.meter.tell(begun - job.started, step, statement.kind is _READ)
+                spent = step
+                if lone:
+                    lone = False
+                    spent = fleet.beyond_floor(step)
+                statement.service = learn(statement.service, spent)
+                self.backlog -= job.service
+            begun += step
+            _resolve(job)
+        self._last = moment
+        if not self.held:
+            fleet.answered(self, len(finished))
+
+    # -- deadlines and cancellation --------------------------------------------------------------
+
+    def _arm(self, deadline: float) -> None:
+        # One watchdog a wire, set to the earliest deadline, in place of a timer a call.
+        if self._timer is not None:
+            self._timer.cancel()
+        self._watch = deadline
+        self._timer = self._loop.call_later(deadline - now(), self._on_deadline)
+
+    def _on_deadline(self) -> None:
+        self._watch, self._timer = inf, None
+        moment = now()
+        rest = inf
+        for job in list(self.pipeline.owed):
+            if job.deadline <= moment:
+                self._expire(job)
+            elif job.deadline < rest:
+                rest = job.deadline
+        if rest < inf:
+            self._arm(rest)
+
+    def _expire(self, job: Job) -> None:
+        if job is self.pipeline.owed[0]:
+            self._start_cancel(job)
+        else:
+            self._abandon(job, QueryTimeoutError("no answer within the time limit", "unknown"))
+
+    def forsake(self, job: Job) -> None:
+        """Give *job* up: its caller was cancelled. A READ's answer is discarded, others are cancelled."""
+        if self.dead or job not in self.pipeline.owed:
+            return
+        job.abandoned = True
+        if self.alone and job is self.pipeline.owed[0]:
+            self._start_cancel(job)
+        elif now() + PATIENCE < job.deadline:
+            job.deadline = now() + PATIENCE
+            if job.deadline < self._watch:
+                self._arm(job.deadline)
+
+    def _abandon(self, job: Job, error: Exception) -> None:
+        if not job.abandoned:
+            job.abandoned = True
+            if not job.future.done():
+                job.future.set_exception(error)
+
+    def _start_cancel(self, job: Job) -> None:
+        job.deadline, job.expired = inf, True
+        self.load += 1
+        self._fleet.keep(self)
+        self._fleet.background(self._cancel, job)
+
+    async def _cancel(self, job: Job) -> None:
+        # D5: only the head is cancelled, and nobody gets the wire until the cancel connection has closed
+        # and one more Sync came back; a late cancel would hit the next caller.
+        limit = now() + PATIENCE
+        try:
+            await self.connection.cancel_safe(timeout=PATIENCE)
+        except (psycopg.Error, OSError):
+            limit = 0.0
+        while job in self.pipeline.owed and now() < limit and not self.dead:
+            await asyncio.sleep(0.002)
+        if job in self.pipeline.owed:
+            self.lose(psycopg.OperationalError("the server did not answer a cancel request"), cancelled=job)
+        if self.dead:
+            return
+        fence = command(b"")
+        fence.deadline = now() + PATIENCE * 10
+        try:
+            await self.answer(fence)
+        except Exception:  # noqa: BLE001 - whatever is wrong with a fence, the wire is not to be used again
+            self.lose(psycopg.OperationalError("no answer after a cancel request"))
+            return
+        if self.held:
+            self.load -= 1
+        else:
+            self.release()
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def lose(self, error: Exception, cancelled: Job | None = None) -> None:
+        """Close the connection and fail what is owed on it; *cancelled* ran out of its time."""
+        if self.dead:
+            return
+        self.dead = True
+        self.detach()
+        self.pipeline.lost = error
+        jobs = self.pipeline.lose()
+        self.connection.pgconn.finish()
+        self._fleet.lost(self)
+        for job in jobs:
+            if job is cancelled:
+                job.error = QueryTimeoutError("no answer within the time limit", "unknown")
+            _resolve(job)
+
+    def detach(self) -> None:
+        """Stop watching the socket."""
+        self._loop.remove_reader(self._fd)
+        if self._writing:
+            self._writing = False
+            self._loop.remove_writer(self._fd)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer, self._watch = None, inf
+
+    @property
+    def is_sound(self) -> bool:
+        """True if nothing is owed, no transaction is open, and the server agrees on the mode (Q2)."""
+        pipeline = self.pipeline
+        return pipeline.is_idle and pipeline.read_only in (self.read_only, None)
+
+    def release(self) -> None:
+        """Give the wire back: the call it was placed for is over, or was never sent."""
+        self._fleet.answered(self, 1)
+
+    async def lend(self) -> Any:
+        """Return psycopg's own connection, out of pipeline mode."""
+        self.detach()
+        self.pipeline.leave()
+        return self.connection
+
+    async def take_back(self) -> None:
+        """Take the connection back from a borrower; it is cleaned before anyone else has it (L7)."""
+        self.held = False
+        if self.dead:
+            return
+        try:
+            if not self.connection.closed:
+                await self.connection.rollback()
+            self._attach()
+        except (psycopg.Error, asyncio.CancelledError) as error:
+            self.lose(psycopg.OperationalError(f"the borrower left the connection unusable: {error}"))
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            return
+        self.release()
+
+    def _attach(self) -> None:
+        self.pipeline.enter()
+        self._loop.add_reader(self._fd, self._on_readable)
+
+    async def clean(self, configure: Sequence[Any]) -> None:
+        """Make the session as new: nothing of the last caller stays (L7).
+
+        psycopg's own waits take the standing reader away, so it is registered anew.
+        """
+        connection = await self.lend()
+        if not connection.autocommit:
+            await connection.set_autocommit(True)
+        await connection.execute("DISCARD ALL")
+        for hook in configure:
+            await hook(connection)
+        self.read_only = self.dirty = False
+        self._attach()
+
+
+def _resolve(job: Job) -> None:
+    future = job.future
+    if future is None or future.done():
+        return
+    if job.error is None:
+        future.set_result(job.value)
+    elif not job.abandoned:
+        future.set_exception(job.error)
+    else:
+        future.cancel()

@@ -1,0 +1,1 @@
+"""The deciding half: no clock, no socket, no event loop."""

@@ -1,0 +1,232 @@
+"""Which wire a call takes: decided here, without waiting (L1, L3-L5).
+
+A *lane* is a wire that READs share. A READ joins the current lane while the work queued there is small
+by the learned service times; otherwise it takes an idle wire, and at the pool's limit the least loaded
+lane. Everything else, and a READ that is slow or not yet timed, has a wire *alone*. Who finds no wire
+waits in line and is served in order; while somebody waits for a wire alone, the least loaded lane takes
+no new reads until it has drained and been handed over, or 200 readers would starve a writer for ever.
+
+Every wire counts the calls placed on it (`load`), from the moment they are placed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Protocol
+
+# A READ that takes longer goes alone. Source: bench row 15; at 5 ms one slow read costs its
+# neighbours as much as a hundred round trips.
+SLOW = 5e-3  # seconds
+# How much queued work a READ may join. Source: the same; about four selects by key.
+WINDOW = 100e-6  # seconds
+
+
+class Lane(Protocol):
+    """What a wire shows to this module."""
+
+    load: int
+    backlog: float  # seconds of work queued, by the learned service times
+    alone: bool  # one call, a transaction or a borrower has it; nobody joins
+    closing: bool  # takes no new reads until it has drained
+    read_only: bool
+    idle_since: float
+
+
+class Waiter(Protocol):
+    """A call in line."""
+
+    alone: bool
+    read_only: bool
+
+    def give(self, wire: Any) -> bool:
+        """Hand the wire over; return False if the call has given up."""
+
+
+class Lanes:
+    """The wires of one pool: which are idle, which is current, and who waits."""
+
+    def __init__(self, depth: int) -> None:
+        self.depth = depth  # calls that may share a lane (L5); 1 where lanes are not shared
+        self.wires: list[Any] = []
+        self.idle: dict[Any, None] = {}
+        self.waiting: deque[Any] = deque()
+        self.current: Any = None
+
+    @property
+    def active(self) -> int:
+        """How many wires have something in flight or are lent out (W2)."""
+        return len(self.wires) - len(self.idle)
+
+    @staticmethod
+    def is_quick(service: float) -> bool:
+        """True if a READ of *service* expected seconds may share a lane."""
+        return service <= SLOW
+
+    def join(self, service: float) -> Any:
+        """Return the wire that a READ of *service* expected seconds takes now, or None to wait."""
+        if service > SLOW:
+            return self.take(read_only=True)
+        lane = self.current
+        if lane is not None and lane.backlog < WINDOW and lane.load < self.depth and not self._in_line():
+            if not lane.load:
+                del self.idle[lane]
+            lane.load += 1
+            return lane
+        return self._next_lane()
+
+    def _in_line(self) -> bool:
+        # Served in order: a read does not pass a read that waits; one that waits for a wire alone has
+        # a lane closing for it.
+        return bool(self.waiting) and not all(waiter.alone for waiter in self.waiting)
+
+    def _next_lane(self) -> Any:
+        if self._in_line():
+            return None
+        lane = None if self.waiting else self._pop_idle(read_only=True)
+        if lane is None:
+            lane = self._least_loaded()
+            if lane is None:
+                return None
+        lane.load += 1
+        if lane.read_only and self.depth > 1:
+            self.current = lane
+        else:
+            lane.alone = True
+        return lane
+
+    def _least_loaded(self) -> Any:
+        best = None
+        for wire in self.wires:
+            if self._joinable(wire) and (best is None or wire.backlog < best.backlog):
+                best = wire
+        return best
+
+    def _joinable(self, wire: Any) -> bool:
+        return 0 < wire.load < self.depth and wire.read_only and not (wire.alone or wire.closing)
+
+    def take(self, read_only: bool) -> Any:
+        """Return an idle wire for one call alone, one in the wanted mode if there is one, or None to wait."""
+        if self.waiting:
+            return None
+        wire = self._pop_idle(read_only)
+        if wire is not None:
+            wire.load += 1
+            wire.alone = True
+        return wire
+
+    def _pop_idle(self, read_only: bool) -> Any:
+        found = None
+        for wire in reversed(self.idle):
+            found = wire
+            if wire.read_only == read_only:
+                break
+        if found is not None:
+            del self.idle[found]
+            if found is self.current:
+                self.current = None
+        return found
+
+    def wait(self, waiter: Any) -> None:
+        """Put *waiter* in line."""
+        self.waiting.append(waiter)
+        self._close_lanes()
+
+    def leave(self, waiter: Any) -> None:
+        """Take *waiter* out of line: it gave up."""
+        if waiter in self.waiting:
+            self.waiting.remove(waiter)
+            self._open_lanes()
+
+    def _close_lanes(self) -> None:
+        # L5: one lane drains for each call that waits for a wire alone.
+        wanted = sum(waiter.alone for waiter in self.waiting)
+        wanted -= sum(wire.closing for wire in self.wires)
+        while wanted > 0:
+            lane = self._least_loaded()
+            if lane is None:
+                return
+            lane.closing = True
+            if lane is self.current:
+                self.current = None
+            wanted -= 1
+
+    def _open_lanes(self) -> None:
+        surplus = sum(wire.closing for wire in self.wires) - sum(waiter.alone for waiter in self.waiting)
+        for wire in self.wires:
+            if surplus <= 0:
+                return
+            if wire.closing:
+                wire.closing = False
+                surplus -= 1
+
+    def answered(self, wire: Any, count: int) -> bool:
+        """Take *count* calls off *wire*; return True if it is free now.
+
+        A free wire is the caller's to clean or close, then to `offer`.
+        """
+        wire.load -= count
+        if not wire.load:
+            return True
+        if self.waiting:
+            self._admit(wire)
+        return False
+
+    def _admit(self, wire: Any) -> None:
+        while self.waiting and not self.waiting[0].alone and self._joinable(wire):
+            wire.load += 1
+            if not self.waiting.popleft().give(wire):
+                wire.load -= 1
+
+    def offer(self, wire: Any, now: float) -> None:
+        """Give a free wire to whoever is first in line, or keep it idle."""
+        wire.alone = wire.closing = False
+        wire.backlog = 0.0
+        while self.waiting:
+            waiter = self.waiting.popleft()
+            wire.load = 1
+            wire.alone = waiter.alone or not wire.read_only or self.depth == 1
+            if waiter.give(wire):
+                self._handed_over(wire)
+                return
+        wire.load = 0
+        wire.alone = False
+        wire.idle_since = now
+        self.idle[wire] = None
+
+    def _handed_over(self, wire: Any) -> None:
+        if not wire.alone:
+            self.current = wire
+            self._admit(wire)
+        if self.waiting:
+            self._close_lanes()
+
+    def keep(self, wire: Any) -> None:
+        """Let nobody join *wire* any more: it is lent, or about to be closed."""
+        wire.alone = True
+        if wire is self.current:
+            self.current = None
+
+    def share(self, wire: Any) -> None:
+        """Make *wire* the current lane: its one READ may have company."""
+        if self.depth > 1:
+            wire.alone = False
+            self.current = wire
+
+    def add(self, wire: Any) -> None:
+        """Count a new wire; `offer` it next."""
+        self.wires.append(wire)
+
+    def remove(self, wire: Any) -> None:
+        """Forget a wire that is lost or leaves."""
+        if wire in self.wires:
+            self.wires.remove(wire)
+        self.idle.pop(wire, None)
+        if wire is self.current:
+            self.current = None
+        if self.waiting:
+            self._close_lanes()
+
+
+def learn(service: float, seconds: float) -> float:
+    """Return the service time of a text after another answer took *seconds* (a moving average)."""
+    return seconds if service == float("inf") else service + (seconds - service) * 0.1

@@ -1,0 +1,136 @@
+"""Counters and histograms: how long calls waited and ran, per database (W1).
+
+A histogram has buckets whose bounds grow by a fixed factor, so a quantile is off by at most half a
+bucket (under 5 %), a record costs one logarithm and two additions, and two histograms add up bucket
+by bucket. Nothing here reads a clock: callers bring seconds.
+"""
+
+from __future__ import annotations
+
+from math import exp, log
+from typing import Any
+
+# Half the logarithm of the growth is the largest relative error of a quantile: exp(0.045) - 1 < 5 %.
+GROWTH = 0.09
+LOWEST = 1e-6  # seconds; anything shorter is counted in the first bucket
+HIGHEST = 1e4  # seconds; anything longer in the last
+_SCALE = 1 / GROWTH
+_SHIFT = 1.5 - log(LOWEST) / GROWTH
+BUCKETS = int((log(HIGHEST) - log(LOWEST)) / GROWTH) + 3
+
+
+class Histogram:
+    """Durations in seconds, counted in buckets of equal width on a logarithmic scale."""
+
+    __slots__ = ("buckets", "highest", "total")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * BUCKETS
+        self.total = 0.0
+        self.highest = 0.0
+
+    def record(self, seconds: float) -> None:
+        """Count one duration, in seconds."""
+        self.total += seconds
+        if seconds > self.highest:
+            self.highest = seconds
+        if seconds <= LOWEST:
+            self.buckets[0] += 1
+        elif seconds < HIGHEST:
+            self.buckets[int(log(seconds) * _SCALE + _SHIFT)] += 1
+        else:
+            self.buckets[-1] += 1
+
+    @property
+    def count(self) -> int:
+        """How many durations were recorded."""
+        return sum(self.buckets)
+
+    def quantile(self, share: float) -> float:
+        """Return the duration in seconds that *share* (0 to 1) of the records do not exceed, or 0.0 if none."""
+        wanted = share * self.count
+        seen = 0
+        for index, count in enumerate(self.buckets):
+            seen += count
+            if count and seen >= wanted:
+                return min(middle(index), self.highest)
+        return 0.0
+
+    def add(self, other: Histogram) -> None:
+        """Count everything that *other* counted too."""
+        self.buckets = [mine + theirs for mine, theirs in zip(self.buckets, other.buckets, strict=True)]
+        self.total += other.total
+        self.highest = max(self.highest, other.highest)
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.buckets = [0] * BUCKETS
+        self.total = self.highest = 0.0
+
+    def summary(self) -> dict[str, float]:
+        """Return count, mean, p50, p95, p99 and max; durations in milliseconds."""
+        count = self.count
+        return {
+            "count": count,
+            "mean": self.total / count * 1e3 if count else 0.0,
+            "p50": self.quantile(0.50) * 1e3,
+            "p95": self.quantile(0.95) * 1e3,
+            "p99": self.quantile(0.99) * 1e3,
+            "max": self.highest * 1e3,
+        }
+
+
+def middle(index: int) -> float:
+    """Return the seconds that stand for bucket *index*: the geometric middle of its bounds."""
+    return LOWEST if index == 0 else exp((index + 0.5 - _SHIFT) * GROWTH)
+
+
+class Meter:
+    """What one database did: calls by outcome, rows, and the time spent waiting and running."""
+
+    __slots__ = ("acquire", "calls", "errors", "lost", "read", "resent", "rows", "transaction", "transactions", "write")
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Start again from zero."""
+        self.acquire = Histogram()
+        self.read = Histogram()
+        self.write = Histogram()
+        self.transaction = Histogram()
+        self.calls = self.errors = self.rows = self.resent = self.lost = self.transactions = 0
+
+    def tell(self, wait: float, run: float, is_read: bool) -> None:
+        """Count one answered call: *wait* seconds until its turn on a connection, *run* seconds there."""
+        self.calls += 1
+        acquire = self.acquire
+        if wait <= LOWEST:
+            acquire.buckets[0] += 1
+        else:
+            acquire.record(wait)
+        query = self.read if is_read else self.write
+        if LOWEST < run < query.highest < HIGHEST:  # the common case of `record`, without its call
+            query.total += run
+            query.buckets[int(log(run) * _SCALE + _SHIFT)] += 1
+        else:
+            query.record(run)
+
+    def summary(self) -> dict[str, Any]:
+        """Return plain values; durations in milliseconds."""
+        query = Histogram()
+        query.add(self.read)
+        query.add(self.write)
+        return {
+            "calls": self.calls,
+            "rows": self.rows,
+            "errors": self.errors,
+            "resent": self.resent,
+            "lost": self.lost,
+            "transactions": self.transactions,
+            "acquire": self.acquire.summary(),
+            "query": query.summary(),
+            "read": self.read.summary(),
+            "write": self.write.summary(),
+            "transaction": self.transaction.summary(),
+        }

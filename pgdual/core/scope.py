@@ -1,0 +1,82 @@
+"""Which transaction a call is in: one frame an open block, carried in a ContextVar.
+
+A frame names its database, so `vb_db` inside `db.transaction()` does not see it (R2), and its owner, so
+a child task that inherited the context is told instead of mixing its statements into the parent's
+transaction (T3). Each face has a `Scope` of its own: neither leaks into the other.
+
+A block may end in another context than it began in (a fixture, a yield dependency, a generator), where
+the variable cannot be reset; so a frame also knows whether it is open, and closed frames are passed over.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
+
+from ..errors import TransactionClosedError, TransactionOwnerError
+
+
+class Frame:
+    """One open transaction block."""
+
+    __slots__ = ("database", "is_open", "outer", "owner", "transaction")
+
+    def __init__(self, database: Any, transaction: Any, owner: Any, outer: Frame | None) -> None:
+        self.database = database
+        self.transaction = transaction
+        self.owner = owner
+        self.outer = outer
+        self.is_open = True
+
+
+class Scope:
+    """The blocks that the running code is inside of."""
+
+    def __init__(self, name: str) -> None:
+        self._frames: ContextVar[Frame | None] = ContextVar(name, default=None)
+        self.get = self._frames.get
+
+    def enter(self, database: Any, transaction: Any, owner: Any) -> Frame:
+        """Open a block of *transaction* on *database* that belongs to *owner*."""
+        frame = Frame(database, transaction, owner, self._frames.get())
+        self._frames.set(frame)
+        return frame
+
+    def leave(self, frame: Frame) -> None:
+        """Close the block, in whichever context it ends."""
+        frame.is_open = False
+        innermost = self._frames.get()
+        while innermost is not None and not innermost.is_open:
+            innermost = innermost.outer
+        self._frames.set(innermost)
+
+    def find(self, database: Any, owner: Any) -> Any:
+        """Return the innermost open transaction on *database*, or None outside of one.
+
+        Raises:
+            TransactionOwnerError: It belongs to another task or thread.
+            TransactionClosedError: It was inherited from another task or thread and has ended since.
+        """
+        frame = self._frames.get()
+        while frame is not None:
+            if frame.database is database:
+                if frame.owner != owner:
+                    raise _foreign(frame)
+                if frame.is_open:
+                    return frame.transaction
+            frame = frame.outer
+        return None
+
+
+def _foreign(frame: Frame) -> Exception:
+    name = frame.database
+    if not frame.is_open:
+        return TransactionClosedError(
+            f"this task or thread was started inside a transaction on {name!r} that has ended; start it "
+            "outside of the block, or in a fresh context (contextvars.Context().run)"
+        )
+    return TransactionOwnerError(
+        f"the transaction on {name!r} belongs to the task or thread that opened it. To work in it from "
+        "another one, hand over the object of `with ... as tx` and call tx.fetch(...): its calls take turns. "
+        "For a time limit use asyncio.timeout() (asyncio.wait_for makes a child task on Python 3.11)"
+    )

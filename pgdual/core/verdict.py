@@ -1,0 +1,80 @@
+"""What may be done about an error: one table, by SQLSTATE and by what is known of the statement.
+
+The one question behind it is whether the statement can have had an effect. A statement that was not
+sent, or that the server refused before running it, may be sent again; a READ may be sent again whatever
+became of it; a write whose answer was lost may not (O1).
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from psycopg import Error
+from psycopg.pq import DiagnosticField
+
+from .pipeline import Job
+from .statement import READ
+
+
+class Verdict(Enum):
+    """What the one loop does next."""
+
+    RAISE = "raise"
+    AGAIN = "send it again"
+    PREPARE = "prepare the statement anew and send it again"
+    PREPARED = "take the statement for prepared and send it again"
+    AS_WRITE = "send it again on a session that may write"
+    UNKNOWN = "raise OutcomeUnknownError"
+
+
+# Source: PostgreSQL's errcodes.txt.
+_BY_STATE = {
+    "26000": Verdict.PREPARE,  # the prepared statement does not exist
+    "42P05": Verdict.PREPARED,  # it exists already
+}
+_READ_ONLY = "25006"
+_NOT_SUPPORTED = "0A000"
+# Source: plancache.c; the message is translated, the routine's name is not.
+_CACHED_PLAN = b"RevalidateCachedQuery"
+
+
+def judge(job: Job, error: Exception) -> Verdict:
+    """Return what may be done after *job* ended in *error* outside of a transaction."""
+    statement = job.statement
+    assert statement is not None
+    if job.lost:
+        return Verdict.AGAIN if statement.kind is READ else Verdict.UNKNOWN
+    state = getattr(error, "sqlstate", None)
+    if state == _READ_ONLY and statement.kind is READ:
+        return Verdict.AS_WRITE
+    if is_outdated(error):
+        return Verdict.PREPARE
+    return _BY_STATE.get(state or "", Verdict.RAISE)
+
+
+def is_outdated(error: Exception) -> bool:
+    """True if a prepared statement's columns have changed since it was prepared."""
+    if not isinstance(error, Error) or error.sqlstate != _NOT_SUPPORTED or error.pgresult is None:
+        return False
+    return error.pgresult.error_field(DiagnosticField.SOURCE_FUNCTION) == _CACHED_PLAN
+
+
+# A server that answers a connection attempt with one of these will not answer otherwise in a moment.
+# libpq gives no SQLSTATE for a failed attempt, so the words of the message have to do.
+_FINAL = (
+    "authentication failed",
+    "no pg_hba.conf entry",
+    "does not exist",
+    "permission denied for database",
+    "no password supplied",
+    "is not permitted to log in",
+    "invalid connection option",
+    "server does not support SSL",
+    "certificate verify failed",
+)
+
+
+def is_final(error: Exception) -> bool:
+    """True if connecting again would fail the same way: a wrong password, no such database."""
+    text = str(error)
+    return any(words in text for words in _FINAL)

@@ -1,0 +1,1 @@
+# Generated from tests/_async/__init__.py by _generate.py. Do not edit.

@@ -1,0 +1,69 @@
+"""What a type checker sees of `pgdual.aio`: checked by mypy and pyright, never run."""
+
+from dataclasses import dataclass
+from typing import Any, assert_type
+
+from pgdual._async.db import AsyncDB
+from pgdual._async.transaction import AsyncTransaction
+from pgdual.aio import AsyncClient, db, execute_for_db, fetch_for_db, fetchrow_for_db
+from pydantic import BaseModel
+
+from pgdual.core.record import Record
+
+
+@dataclass
+class User:
+    """A row as the user's own type."""
+
+    id: int
+    email: str
+
+
+class Model(BaseModel):
+    """A row as a model."""
+
+    id: int
+
+
+async def shapes() -> None:
+    """`into=` decides what a row is; without it a row is a Record."""
+    assert_type(await db.fetch("select 1"), list[Record])
+    assert_type(await db.fetch("select $1", 1, into=User), list[User])
+    assert_type(await db.fetch("select 1", into=Model), list[Model])
+    assert_type(await db.fetch("select 1", into=tuple), list[tuple[Any, ...]])
+    assert_type(await db.fetch("select 1", into=dict), list[dict[str, Any]])
+    assert_type(await db.fetchrow("select 1"), Record | None)
+    assert_type(await db.fetchrow("select 1", into=User), User | None)
+    assert_type(await db.fetchrow("select 1", into=tuple), tuple[Any, ...] | None)
+    assert_type(await db.fetchrow("select 1", into=dict), dict[str, Any] | None)
+    assert_type(await db.fetchval("select 1", column="a", timeout=None), Any)
+    assert_type(await db.execute("select 1", timeout=1.5), str)
+    assert_type(await db.executemany("select $1", [(1,), (2,)]), int)
+
+
+async def transactions() -> None:
+    """A transaction answers as the database does, and a nested one is again a transaction."""
+    async with db.transaction(isolation="repeatable read", readonly=True) as tx:
+        assert_type(tx, AsyncTransaction)
+        assert_type(await tx.fetch("select 1", into=User), list[User])
+        assert_type(await tx.fetchrow("select 1"), Record | None)
+        async with tx.transaction() as inner:
+            assert_type(inner, AsyncTransaction)
+    async for attempt in db.attempts():
+        async with attempt as again:
+            assert_type(again, AsyncTransaction)
+    db.transaction(isolation="dirty")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def clients() -> None:
+    """A client gives its databases by name."""
+    async with AsyncClient() as client:
+        assert_type(client, AsyncClient)
+        assert_type(client["main"], AsyncDB)
+
+
+async def guide() -> None:
+    """The guide's functions give what the methods give."""
+    assert_type(await fetch_for_db("vb", "select 1"), list[Record])
+    assert_type(await fetchrow_for_db("vb", "select 1"), Record | None)
+    assert_type(await execute_for_db("vb", "select 1"), str)
