@@ -16,13 +16,13 @@ class AsyncClient:
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self._settings = settings or get_config()
-        self._databases = {str(name): AsyncDB(str(name), self._settings) for name in self._settings.databases}
+        self._given = settings
+        self._databases: dict[str, AsyncDB] = {}
 
     @property
     def settings(self) -> Settings:
-        """The settings."""
-        return self._settings
+        """The settings that were given, or those of the process, read from the environment when first asked for."""
+        return get_config() if self._given is None else self._given
 
     def __getitem__(self, database: Database | str) -> AsyncDB:
         """Return one database.
@@ -30,15 +30,21 @@ class AsyncClient:
         Raises:
             UnknownDatabaseError: None has this name; the message lists those that there are.
         """
-        found = self._databases.get(str(database))
+        name = str(database)
+        if name not in self._databases:
+            self.settings.database(name)
+        return self.named(name)
+
+    def named(self, name: str) -> AsyncDB:
+        """Return one database without asking the settings, which say more when it is used."""
+        found = self._databases.get(name)
         if found is None:
-            self._settings.database(database)
-            raise KeyError(database)
+            found = self._databases[name] = AsyncDB(name, lambda: self.settings)
         return found
 
     async def open(self) -> None:
         """Open the pools of all configured databases and wait for a connection of each."""
-        for name in self._settings.configured:
+        for name in self.settings.configured:
             await self[name].open()
 
     async def close(self) -> None:
@@ -48,7 +54,7 @@ class AsyncClient:
 
     async def health_check(self) -> dict[str, dict[str, Any]]:
         """Return the health of every configured database by its name."""
-        return {name: await self[name].health_check() for name in self._settings.configured}
+        return {name: await self[name].health_check() for name in self.settings.configured}
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -60,4 +66,4 @@ class AsyncClient:
         await self.close()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {', '.join(self._databases)}>"
+        return f"<{type(self).__name__} {', '.join(self._databases) or 'unused'}>"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
 from ..core import health
 from ..core.meter import Meter
 from ..core.pipeline import VALUE, Job
-from ..core.sizing import Share, share_for
+from ..core.sizing import share_for, worker_share
 from ..core.statement import Statement, Statements, check_place
 from ..core.types import Types
-from ..errors import ClientClosedError, DatabaseNotConfiguredError
+from ..errors import ClientClosedError
 from ..settings import DatabaseSettings, Settings
 from . import runtime
 from .adapt import register_on
@@ -32,9 +33,10 @@ class AsyncDB(AsyncQueries):
     The pool is opened by the first call, once per process and event loop.
     """
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, settings: Callable[[], Settings]) -> None:
         self.name = name
-        self._settings = settings
+        self._get_settings = settings
+        self._own: DatabaseSettings | None = None
         self._statements = Statements()
         self._types = Types()
         self._meter = Meter()
@@ -46,7 +48,7 @@ class AsyncDB(AsyncQueries):
 
     # -- calls -----------------------------------------------------------------------------------
 
-    def _run(self, job: Job, timeout: Timeout) -> Awaitable[Any]:
+    def _run(self, job: Job, timeout: Timeout) -> Any:
         if SCOPE.get() is not None:
             transaction = SCOPE.find(self, owner())
             if transaction is not None:
@@ -129,12 +131,17 @@ class AsyncDB(AsyncQueries):
         wire = fleet.place_alone() or await fleet.acquire(None, now())
         wire.release()
 
+    @property
+    def is_open(self) -> bool:
+        """True if there is a pool."""
+        return self._fleet is not None
+
     async def close(self) -> None:
         """Wait for calls in flight, up to the grace period, and close the pool."""
         self._is_closed = True
         fleet, self._fleet = self._fleet, None
         if fleet is not None and not fleet.is_closed:
-            await fleet.close(self._settings.close_grace)
+            await fleet.close(self._get_settings().close_grace)
 
     async def _ready_fleet(self) -> Any:
         home = here()
@@ -153,19 +160,33 @@ class AsyncDB(AsyncQueries):
 
     async def _new_fleet(self) -> AsyncFleet:
         settings = self._database_settings()
-        sizes = self._settings.pool_share(self.name)
+        sizes = self._sizes(settings)
         # P2: both faces of one process share the figure.
-        share: Share = share_for((id(self._settings), self.name), sizes[1])
+        share = share_for((os.getpid(), id(self._get_settings()), self.name), sizes[1])
         fleet = AsyncFleet(self.name, settings, sizes, share, self._types, self._meter, self._hooks)
         await fleet.open()
         return fleet
 
     def _database_settings(self) -> DatabaseSettings:
-        settings = self._settings.database(self.name)
-        if settings.dsn is None:
-            self._settings.get_dsn(self.name)
-            raise DatabaseNotConfiguredError(f"DSN not configured for database '{self.name}'")
-        return settings
+        if self._own is not None:
+            return self._own
+        settings = self._get_settings()
+        if settings.database(self.name).dsn is None:
+            settings.get_dsn(self.name)
+        return settings.database(self.name)
+
+    def _sizes(self, settings: DatabaseSettings) -> tuple[int, int]:
+        workers = self._get_settings().workers
+        return worker_share(settings.pool_min_size, settings.pool_max_size, workers, self.name)
+
+    async def use(self, settings: DatabaseSettings) -> None:
+        """Close the pool and open the next one with these settings in place of the client's."""
+        await self.close()
+        self._own, self._is_closed = settings, False
+
+    async def pool(self) -> runtime.Pool[Any]:
+        """Return the psycopg pool that owns the connections."""
+        return (await self._ready_fleet()).pool  # type: ignore[no-any-return]
 
     # -- watching --------------------------------------------------------------------------------
 
@@ -180,19 +201,18 @@ class AsyncDB(AsyncQueries):
         The keys: database, status ("healthy" or "unhealthy"), pool_info, pool_size, pool_max, breaker,
         role ("primary" or "standby"), latency_ms, error.
         """
-        low, high = self._settings.pool_share(self.name)
-        figures = {"size": 0, "min_size": low, "max_size": high}
         started = now()
         try:
             fleet = await self._ready_fleet()
             in_recovery = await runtime.within(PROBE, self._probe(fleet))
-            figures = fleet.figures()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
-            return health.report(self.name, self._figures(figures), error=error)
-        return health.report(self.name, figures, latency=now() - started, in_recovery=in_recovery)
+            return health.report(self.name, self._figures(), error=error)
+        return health.report(self.name, self._figures(), latency=now() - started, in_recovery=in_recovery)
 
-    def _figures(self, otherwise: dict[str, int]) -> dict[str, int]:
-        return otherwise if self._fleet is None else self._fleet.figures()  # type: ignore[no-any-return]
+    def _figures(self) -> dict[str, int]:
+        if self._fleet is not None:
+            return self._fleet.figures()  # type: ignore[no-any-return]
+        return {"size": 0, "min_size": 0, "max_size": 0}
 
     async def _probe(self, fleet: Any) -> bool:
         return bool(await run(fleet, self._job(VALUE, "SELECT pg_is_in_recovery()", ()), PROBE))

@@ -8,7 +8,6 @@ somebody waits for the pool itself. `core.lanes` decides which wire a call takes
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from random import random
 from typing import Any
 from weakref import WeakSet
 
@@ -115,7 +114,10 @@ class AsyncFleet:
             await runtime.sleep(0.005)
         self._keeper.stop()
         for wire in list(self.lanes.wires):
-            wire.lose(ClientClosedError(f"the client of {self.name!r} was closed while the call ran"))
+            if wire in self.lanes.idle:
+                await self._retire(wire)
+            else:
+                wire.lose(ClientClosedError(f"the client of {self.name!r} was closed while the call ran"))
         await self.pool.close(timeout=max(0.1, limit - now()))
         self._share.forget(id(self))
 
@@ -284,8 +286,11 @@ class AsyncFleet:
 
     async def _mend(self, wire: Any) -> None:
         """Clean a free wire, or close it if it is not sound or too old (L7, Q2)."""
-        if not wire.is_sound or now() > wire.retire_at or self.is_closed:
-            wire.lose(psycopg.OperationalError("the connection was retired"))
+        if not wire.is_sound:
+            wire.lose(psycopg.OperationalError("the session was left in a state that cannot be trusted"))
+            return
+        if self.is_closed or now() > wire.retire_at:
+            await self._retire(wire)
             return
         try:
             await runtime.within(self.settings.command_timeout, wire.clean(self.hooks))
@@ -337,8 +342,8 @@ class AsyncFleet:
         if self.is_closed:
             background(self._put, connection)
             return
-        lifetime = self.settings.pool_max_lifetime
-        wire = Wire(connection, self, now() + lifetime * (0.9 - 0.1 * random()))  # noqa: S311 - jitter
+        # The pool has its own jitter; by this time it takes the connection for old and closes it.
+        wire = Wire(connection, self, now() + self.settings.pool_max_lifetime)
         self.last_error = None
         self.lanes.add(wire)
         self.lanes.offer(wire, now())
@@ -356,9 +361,7 @@ class AsyncFleet:
     def tick(self) -> None:
         """Hand idle and old wires back to the pool, which closes them or lends them elsewhere."""
         for wire in self._surplus():
-            wire.detach()
-            wire.pipeline.leave()
-            background(self._put, wire.connection)
+            background(self._retire, wire)
         spare = self._share.held(id(self)) - max(self.pool.get_stats()["pool_size"], self.size + self.growing)
         if spare > 0:
             self._share.give(id(self), spare)
@@ -372,9 +375,16 @@ class AsyncFleet:
             is_spare = len(self.lanes.wires) > self.min_size and moment - wire.idle_since > self.settings.pool_max_idle
             if is_spare or moment > wire.retire_at or len(found) < wanted:
                 self.lanes.remove(wire)
-                wire.dead = True
                 found.append(wire)
         return found
+
+    async def _retire(self, wire: Any) -> None:
+        """Hand a free wire's connection back to the pool, which closes it if it is old."""
+        self._removed(wire)
+        wire.dead = True
+        wire.detach()
+        wire.pipeline.leave()
+        await self._put(wire.connection)
 
     # -- looking ---------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, overload
 
 from ..core.pipeline import ROW, ROWS, SCRIPT, STATUS, VALUE, Job
@@ -19,7 +19,7 @@ class AsyncQueries:
 
     _statements: Statements
 
-    def _run(self, job: Job, timeout: Timeout) -> Awaitable[Any]:
+    def _run(self, job: Job, timeout: Timeout) -> Any:
         raise NotImplementedError
 
     async def _run_many(self, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout) -> int:

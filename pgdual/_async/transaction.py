@@ -6,7 +6,7 @@ block is a savepoint (T4). The innermost block of the running task is found thro
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from math import inf
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -307,7 +307,7 @@ class AsyncTransaction(AsyncQueries):
                 f"the transaction on {self._database.name!r} is not open; its statements belong inside the with block"
             )
 
-    def _run(self, job: Job, timeout: Timeout) -> Awaitable[Any]:
+    def _run(self, job: Job, timeout: Timeout) -> Any:
         self._check_open()
         statement = job.statement
         assert statement is not None

@@ -76,7 +76,7 @@ class Statement:
         self.sort(pure)
 
     def __repr__(self) -> str:
-        return f"<Statement {self.kind.name} {_short(self.sql)!r}>"
+        return f"<Statement {self.kind.name}: {_short(self.sql)}>"
 
     def sort(self, pure: AbstractSet[str]) -> None:
         """Find what the text is; again when a function has been said to be pure.
@@ -280,4 +280,5 @@ def _encoded(sql: str) -> bytes:
 def _short(sql: str) -> str:
     """Return the beginning of a text on one line, fit to be written anywhere."""
     line = " ".join(sql[:200].split())
-    return ascii(line[:57] + "...")[1:-1] if len(line) > 60 else ascii(line)[1:-1]
+    short = line if len(line) <= 60 else line[:57] + "..."
+    return "".join(letter if letter.isprintable() else "?" for letter in short)

@@ -100,6 +100,7 @@ def test_locks(text, locks):
         "select rank() over (order by a) from t": False,
         "select * from (select 1 order by 1) x": False,
         "select t.order by from t": False,
+        "select 1) order by 1": True,
     }.items(),
 )
 def test_ordered(text, ordered):

@@ -29,14 +29,17 @@ READS = """
     select count(*), count(distinct a), sum(a) filter (where b) from t
     select rank() over (partition by (a) order by (b)), lag(a) over w from t window w as (order by b)
     select percentile_cont(0.5) within group (order by a) from t
-    select a from t where a in (1, 2) and not (b or (c)) or exists (select 1) and d = any ($1) and e > all (select 1)
-    select case when (a) then (b) else (c) end, cast(a as numeric(15, 2)), a::varchar(10), b::character varying (3)
+    select a from t where a in (1, 2) and not (b or (c)) or exists (select 1)
+    select a from t where d = any ($1) and e > all (select 1) and f <> some ($2)
+    select case when (a) then (b) else (c) end, cast(a as numeric(15, 2))
+    select a::varchar(10), b::character varying (3), c::double precision
     select a::vector(3), b::public.geometry(Point, 4326), cast(c as vector(3)), array(select 1), row(1, 2)
     select coalesce(a, nullif(b, 0)), greatest(1, 2), least(a, b), grouping(a) from t group by a
-    select extract(year from a), substring(a from 1 for 2), position('a' in b), overlay(a placing 'x' from 1 for 2)
-    select trim(both from a), trim(leading 'x' from a), a at time zone ('utc'), normalize(a), a collate "C" from t
+    select extract(year from a), substring(a from 1 for 2), position('a' in b), normalize(a)
+    select overlay(a placing 'x' from 1 for 2)
+    select trim(both from a), trim(leading 'x' from a), a at time zone ('utc'), a collate "C" from t
     select interval(3) '1', timestamp(3) with time zone '2020-01-01', time(0) '10:00', interval '1' second(2)
-    select current_timestamp(3), localtime(0), current_date, user, a overlaps b, (a, b) overlaps (c, d) from t
+    select current_timestamp(3), localtime(0), current_date, user, (a, b) overlaps (c, d)
     select * from t as x(a, b), unnest($1::int[]) as y(c), unnest($2::int[]) z(d)
     select * from unnest($1::int[], $2::text[]) with ordinality as u(a, b, n)
     select * from unnest($1::int[]) with ordinality u(a, n)
@@ -52,7 +55,8 @@ READS = """
     select 1 limit (1) offset (2)
     select 1 fetch first (1) rows only
     with x as (select 1) select * from x
-    with x(a) as (select 1), y(b, c) as not materialized (select 2, 3), z as materialized (select 4) select * from x, y
+    with x(a) as (select 1), y(b, c) as not materialized (select 2, 3) select * from x, y
+    with z as materialized (select 4) select * from z
     with recursive x(a) as (values (1) union all select a + 1 from x where a < 9) select * from x
     with recursive x(a) as (select 1) search depth first by a set o select * from x
     select a.update, t.into, t.for, t.order from t
@@ -63,9 +67,11 @@ READS = """
     select a -> 'b', a ->> 'c', a ? 'd', a #> '{e}', a @> '{}', a %s, a % 2 from t
     select a operator(pg_catalog.+) b
     select random(), clock_timestamp(), pg_sleep(0), gen_random_uuid(), pg_total_relation_size('t')
-    select current_setting('x'), to_char(now(), 'YYYY'), jsonb_agg(to_jsonb(t)), string_agg(a, ',' order by a) from t t
-    select xmlelement(name a, xmlattributes(1 as b), xmlforest(c)), json_object('a': 1), json_arrayagg(a) from t
-    select * from json_table('[]', '$[*]' columns (a int path '$.a', nested path '$.b' columns (c text path '$')))
+    select current_setting('x'), to_char(now(), 'YYYY'), jsonb_agg(to_jsonb(t)) from t
+    select string_agg(a, ',' order by a) from t t
+    select xmlelement(name a, xmlattributes(1 as b), xmlforest(c))
+    select json_object('a': 1), json_arrayagg(a) from t
+    select * from json_table('[]', '$[*]' columns (a int path '$.a', nested path '$.b' columns (c int)))
     select json_value(a, '$' returning numeric(3)), json_query(a, '$' with wrapper), json_exists(a, '$')
     select array[lower('a')], (array[1])[abs(-1)]
     explain select 1
@@ -83,7 +89,8 @@ WRITES = """
     insert into t (a, b) select 1, 2 on conflict (a) do update set (a, b) = (1, 2) returning *
     update t set a = 1
     delete from t
-    merge into t using s on t.a = s.a when matched then update set b = 1 when not matched then insert (a) values (1)
+    merge into t using s on t.a = s.a when matched then update set b = 1
+    merge into t using s on t.a = s.a when not matched then insert (a) values (1)
     with x as (insert into t values (1) returning *) select * from x
     with x as (select 1) insert into t select * from x
     with x as (select 1), y as (delete from t) select 1

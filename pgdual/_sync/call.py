@@ -1,0 +1,161 @@
+# Generated from pgdual/_async/call.py by _generate.py. Do not edit.
+"""The one loop of a call: take a wire, send, receive, and decide on what came."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any, Final
+
+from psycopg import OperationalError
+
+from ..core.pipeline import Job
+from ..core.statement import Kind, check_place
+from ..core.verdict import Verdict, judge
+from ..errors import OutcomeUnknownError, OutcomeUnknownTimeoutError, QueryCanceled, QueryTimeoutError, UsageError
+from .fleet import Fleet
+from .runtime import INTERRUPTS, now
+
+_READ = Kind.READ
+
+
+class Default:
+    """The type of DEFAULT."""
+
+    def __repr__(self) -> str:
+        return "DEFAULT"
+
+
+DEFAULT: Final = Default()
+"""A timeout that is not given: the database's own."""
+
+
+def limit_of(fleet: Fleet, timeout: float | None | Default) -> float:
+    """Return the command clock of a call in seconds.
+
+    Raises:
+        UsageError: *timeout* is not a number of seconds above zero.
+    """
+    if timeout is DEFAULT:
+        return fleet.command_timeout
+    if timeout is None:
+        return inf
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
+        raise UsageError(f"timeout={timeout!r}: give seconds above 0, or None for no limit")
+    return timeout
+
+
+def run(fleet: Fleet, job: Job, timeout: float | None | Default) -> Any:
+    """Run *job* outside of a transaction and return its value.
+
+    Raises:
+        PoolTimeoutError: No wire came free within the acquire clock.
+        QueryTimeoutError: No answer came within the command clock.
+        OutcomeUnknownError: The connection was lost after a statement that writes was sent.
+        psycopg.Error: What the server said.
+    """
+    job.started = job.sent = now()
+    statement = job.statement
+    tries = 0
+    limit = fleet.command_timeout if timeout is DEFAULT else limit_of(fleet, timeout)
+    if statement.kind is not _READ:  # type: ignore[union-attr]
+        check_place(statement, in_transaction=False)  # type: ignore[arg-type]
+    while True:
+        if statement.types is not None and job.buffers is None and job.arguments:  # type: ignore[union-attr]
+            job.encode(fleet.types)
+        wire = fleet.place(statement)  # type: ignore[arg-type]
+        if wire is None:
+            wire = fleet.acquire(statement, job.started)
+            job.sent = now()
+        if not tries:
+            job.deadline = job.sent + limit
+        try:
+            if statement.types is None or wire.read_only is not (statement.kind is _READ):  # type: ignore[union-attr]
+                _make_ready(fleet, wire, job)
+            return wire.answer(job)
+        except INTERRUPTS:
+            wire.forsake(job)
+            raise
+        except Exception as error:
+            tries += 1
+            _decide(fleet, wire, job, error, tries)
+            job.sent = now()
+
+
+def _make_ready(fleet: Fleet, wire: Any, job: Job) -> None:
+    statement = job.statement
+    assert statement is not None
+    fleet.ready(wire, statement, job.deadline)
+    if job.buffers is None and job.arguments:
+        try:
+            job.encode(fleet.types)
+        except UsageError:
+            wire.release()
+            raise
+    if statement.leaves_traces:
+        wire.dirty = True
+    job.sent = now()
+
+
+def _decide(fleet: Fleet, wire: Any, job: Job, error: Exception, tries: int) -> None:
+    """Prepare *job* for another try, or raise what the caller is to see."""
+    statement = job.statement
+    assert statement is not None
+    explain(fleet.name, job, error)
+    if isinstance(error, UsageError):
+        raise error
+    if isinstance(error, QueryCanceled) and job.expired:
+        raise QueryTimeoutError(f"{_where(fleet.name, job)}: cancelled at its time limit", "rolled back") from None
+    if isinstance(error, QueryTimeoutError):
+        raise _timed_out(fleet.name, job, error) from None
+    verdict = judge(job, error)
+    if job.future is None and isinstance(error, OperationalError) and wire.dead:
+        verdict = Verdict.AGAIN  # the wire was found dead before a byte was sent
+    if verdict is Verdict.UNKNOWN:
+        fleet.meter.lost += 1
+        raise OutcomeUnknownError(
+            f"{_where(fleet.name, job)}: the connection was lost before the answer came; it may have been done or not"
+        ) from error
+    if verdict is Verdict.RAISE or tries > len(fleet.lanes.wires) + fleet.settings.retry_max_attempts:
+        fleet.meter.errors += 1
+        raise error
+    fleet.meter.resent += 1
+    _prepare_again(wire, job, verdict)
+
+
+def _prepare_again(wire: Any, job: Job, verdict: Verdict) -> None:
+    statement = job.statement
+    assert statement is not None
+    wire.pipeline.again(job)
+    if verdict is Verdict.PREPARE:
+        wire.pipeline.forget(statement)
+        statement.types = None
+        job.buffers = None
+    elif verdict is Verdict.PREPARED:
+        wire.pipeline.hold(statement)
+    elif verdict is Verdict.AS_WRITE:
+        statement.demote()
+
+
+def _timed_out(database: str, job: Job, error: QueryTimeoutError) -> QueryTimeoutError:
+    text = f"{_where(database, job)}: {error}"
+    assert job.statement is not None
+    if job.statement.kind is _READ:
+        return QueryTimeoutError(text, error.outcome)
+    return OutcomeUnknownTimeoutError(text)
+
+
+def explain(database: str, job: Job, error: Exception) -> None:
+    """Put the database and the statement on an error of the server's."""
+    if getattr(error, "statement", None) is None and job.statement is not None:
+        error.statement = job.statement.sql  # type: ignore[attr-defined]
+        error.add_note(f"database: {database}; statement: {_short(job.statement.sql)}")
+
+
+def _where(database: str, job: Job) -> str:
+    assert job.statement is not None
+    return f"{database}: {_short(job.statement.sql)}"
+
+
+def _short(sql: str) -> str:
+    line = " ".join(sql.split())
+    return line if len(line) <= 200 else line[:197] + "..."

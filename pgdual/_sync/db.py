@@ -1,0 +1,244 @@
+# Generated from pgdual/_async/db.py by _generate.py. Do not edit.
+"""One database: what `db` and `vb_db` are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any
+
+from ..core import health
+from ..core.meter import Meter
+from ..core.pipeline import VALUE, Job
+from ..core.sizing import share_for, worker_share
+from ..core.statement import Statement, Statements, check_place
+from ..core.types import Types
+from ..errors import ClientClosedError
+from ..settings import DatabaseSettings, Settings
+from . import runtime
+from .adapt import register_on
+from .call import run
+from .fleet import Fleet
+from .queries import Queries, Timeout
+from .runtime import SCOPE, here, now, owner
+from .transaction import Transaction, Isolation
+
+# How long a health check may take. Source: the probes' own default in Kubernetes is one second.
+PROBE = 1.0  # seconds
+
+
+class DB(Queries):
+    """A database: its calls, its transactions, its figures.
+
+    The pool is opened by the first call, once per process and event loop.
+    """
+
+    def __init__(self, name: str, settings: Callable[[], Settings]) -> None:
+        self.name = name
+        self._get_settings = settings
+        self._own: DatabaseSettings | None = None
+        self._statements = Statements()
+        self._types = Types()
+        self._meter = Meter()
+        self._hooks: list[Callable[[Any], Any]] = []
+        self._registered: list[tuple[Any, str]] = []
+        self._fleet: Any = None
+        self._opening = runtime.Once()
+        self._is_closed = False
+
+    # -- calls -----------------------------------------------------------------------------------
+
+    def _run(self, job: Job, timeout: Timeout) -> Any:
+        if SCOPE.get() is not None:
+            transaction = SCOPE.find(self, owner())
+            if transaction is not None:
+                return transaction._run(job, timeout)  # type: ignore[no-any-return]
+        fleet = self._fleet
+        if fleet is None or fleet.home is not here():
+            return self._open_and_run(job, timeout)
+        return run(fleet, job, timeout)
+
+    def _open_and_run(self, job: Job, timeout: Timeout) -> Any:
+        return run(self._ready_fleet(), job, timeout)
+
+    def _run_many(self, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout) -> int:
+        transaction = SCOPE.find(self, owner())
+        if transaction is not None:
+            return transaction._run_many(statement, rows, timeout)  # type: ignore[no-any-return]
+        check_place(statement, in_transaction=False)
+        with Transaction(self) as transaction:
+            return transaction._run_many(statement, rows, timeout)
+
+    def transaction(
+        self, isolation: Isolation | None = None, readonly: bool = False, deferrable: bool = False
+    ) -> Transaction:
+        """Return a transaction to be entered with `with`; inside an open one, a savepoint.
+
+        It commits when the block ends well and rolls back on any exception. Calls on this database in
+        the same task join it. BEGIN travels with the first statement.
+
+        Args:
+            isolation: "read committed", "repeatable read" or "serializable"; the server's default otherwise.
+        """
+        return Transaction(self, isolation, readonly, deferrable)
+
+    def connection(self) -> Borrowed:
+        """Return a loan of a psycopg connection, to be entered with `with`; it is in autocommit.
+
+        It is the caller's alone, outside of pipeline mode and without time limits, and is reset when it
+        comes back.
+        """
+        return Borrowed(self)
+
+    # -- adapting --------------------------------------------------------------------------------
+
+    def configure(self, hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Have *hook* called with every new psycopg connection, and again whenever one was reset.
+
+        Give it before the first call. Returns the hook, so that it can be used as a decorator.
+        """
+        self._hooks.append(hook)
+        return hook
+
+    def register(self, kind: Any, name: str | None = None) -> None:
+        """Adapt an enum, a composite, a range or a type of your own, in parameters and in results.
+
+        Args:
+            kind: An Enum, a dataclass or NamedTuple (a composite), or the SQL name of the type.
+            name: The SQL name; the class's name in snake case otherwise.
+
+        Raises:
+            UsageError: The database has no such type.
+        """
+        with self.connection() as connection:
+            register_on(connection, self._types, kind, name)
+        self._statements = self._statements.anew()
+
+    def pure(self, name: str) -> None:
+        """Take the user's word that function *name* has no side effects, so that calling it is a READ (Q1)."""
+        self._statements.pure(name)
+
+    # -- opening and closing ---------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open the pool and wait until a connection is there.
+
+        Raises:
+            PoolTimeoutError: None could be made within the acquire clock.
+        """
+        self._is_closed = False
+        fleet = self._ready_fleet()
+        wire = fleet.place_alone() or fleet.acquire(None, now())
+        wire.release()
+
+    @property
+    def is_open(self) -> bool:
+        """True if there is a pool."""
+        return self._fleet is not None
+
+    def close(self) -> None:
+        """Wait for calls in flight, up to the grace period, and close the pool."""
+        self._is_closed = True
+        fleet, self._fleet = self._fleet, None
+        if fleet is not None and not fleet.is_closed:
+            fleet.close(self._get_settings().close_grace)
+
+    def _ready_fleet(self) -> Any:
+        home = here()
+        fleet = self._fleet
+        if fleet is not None and fleet.home is home:
+            return fleet
+        with self._opening.of(home):
+            if self._is_closed:
+                raise ClientClosedError(f"the client of {self.name!r} was closed; make a new one, or open() it again")
+            fleet = self._fleet
+            if fleet is None or fleet.home is not home:
+                if fleet is not None and fleet.home is not None:
+                    fleet.drop()
+                self._fleet = self._new_fleet()
+        return self._fleet
+
+    def _new_fleet(self) -> Fleet:
+        settings = self._database_settings()
+        sizes = self._sizes(settings)
+        # P2: both faces of one process share the figure.
+        share = share_for((os.getpid(), id(self._get_settings()), self.name), sizes[1])
+        fleet = Fleet(self.name, settings, sizes, share, self._types, self._meter, self._hooks)
+        fleet.open()
+        return fleet
+
+    def _database_settings(self) -> DatabaseSettings:
+        if self._own is not None:
+            return self._own
+        settings = self._get_settings()
+        if settings.database(self.name).dsn is None:
+            settings.get_dsn(self.name)
+        return settings.database(self.name)
+
+    def _sizes(self, settings: DatabaseSettings) -> tuple[int, int]:
+        workers = self._get_settings().workers
+        return worker_share(settings.pool_min_size, settings.pool_max_size, workers, self.name)
+
+    def use(self, settings: DatabaseSettings) -> None:
+        """Close the pool and open the next one with these settings in place of the client's."""
+        self.close()
+        self._own, self._is_closed = settings, False
+
+    def pool(self) -> runtime.Pool[Any]:
+        """Return the psycopg pool that owns the connections."""
+        return (self._ready_fleet()).pool  # type: ignore[no-any-return]
+
+    # -- watching --------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, Any]:
+        """Return counters and the p50, p95 and p99 of acquire and of query, in milliseconds."""
+        figures = self._fleet.figures() if self._fleet is not None else {}
+        return {"database": self.name, "pool": figures, **self._meter.summary()}
+
+    def health_check(self) -> dict[str, Any]:
+        """Return whether the database answers, as plain values; it raises nothing.
+
+        The keys: database, status ("healthy" or "unhealthy"), pool_info, pool_size, pool_max, breaker,
+        role ("primary" or "standby"), latency_ms, error.
+        """
+        started = now()
+        try:
+            fleet = self._ready_fleet()
+            in_recovery = runtime.within(PROBE, self._probe(fleet))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+            return health.report(self.name, self._figures(), error=error)
+        return health.report(self.name, self._figures(), latency=now() - started, in_recovery=in_recovery)
+
+    def _figures(self) -> dict[str, int]:
+        if self._fleet is not None:
+            return self._fleet.figures()  # type: ignore[no-any-return]
+        return {"size": 0, "min_size": 0, "max_size": 0}
+
+    def _probe(self, fleet: Any) -> bool:
+        return bool(run(fleet, self._job(VALUE, "SELECT pg_is_in_recovery()", ()), PROBE))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} {self._fleet or 'not open'}>"
+
+
+class Borrowed:
+    """A psycopg connection on loan from the pool."""
+
+    def __init__(self, database: DB) -> None:
+        self._database = database
+        self._wire: Any = None
+
+    def __enter__(self) -> Any:
+        fleet = self._database._ready_fleet()
+        wire = fleet.place_alone() or fleet.acquire(None, now())
+        fleet.lend(wire)
+        wire.dirty = True
+        self._wire = wire
+        return wire.lend()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        wire, self._wire = self._wire, None
+        wire.take_back()

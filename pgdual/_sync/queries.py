@@ -1,0 +1,124 @@
+# Generated from pgdual/_async/queries.py by _generate.py. Do not edit.
+"""The calls that a database and a transaction share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar, overload
+
+from ..core.pipeline import ROW, ROWS, SCRIPT, STATUS, VALUE, Job
+from ..core.record import Record
+from ..core.statement import Kind, Statement, Statements, check_arguments
+from .call import DEFAULT, Default
+
+T = TypeVar("T")
+Timeout = float | None | Default
+
+
+class Queries:
+    """fetch, fetchrow, fetchval, execute and executemany."""
+
+    _statements: Statements
+
+    def _run(self, job: Job, timeout: Timeout) -> Any:
+        raise NotImplementedError
+
+    def _run_many(self, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout) -> int:
+        raise NotImplementedError
+
+    def _job(self, want: int, sql: str, arguments: Sequence[Any]) -> Job:
+        statement = self._statements.get(sql)
+        if len(arguments) != statement.parameters or statement.percent is not None:
+            check_arguments(statement, len(arguments))
+        return Job(want, statement, arguments)
+
+    @overload
+    def fetch(
+        self, sql: str, *args: Any, into: None = None, timeout: Timeout = DEFAULT, idempotent: bool = False
+    ) -> list[Record]: ...
+    @overload
+    def fetch(
+        self, sql: str, *args: Any, into: type[T], timeout: Timeout = DEFAULT, idempotent: bool = False
+    ) -> list[T]: ...
+    def fetch(
+        self, sql: str, *args: Any, into: Any = None, timeout: Timeout = DEFAULT, idempotent: bool = False
+    ) -> Any:
+        """Return all rows, an empty list if there are none.
+
+        Args:
+            sql: One statement, its parameters written $1, $2 ...
+            args: The parameters; a str fits any type and is parsed by the server.
+            into: `tuple`, `dict`, a dataclass, a pydantic model or a msgspec Struct; a Record otherwise.
+            timeout: Seconds for the statement; None for no limit.
+            idempotent: The caller's word that a late or repeated run does no harm.
+
+        Raises:
+            UsageError: The call is wrong; nothing was run.
+            PoolTimeoutError: No connection came free in time.
+            QueryTimeoutError: No answer came in time.
+            OutcomeUnknownError: It writes, and its answer was lost.
+            psycopg.Error: What the server said.
+        """
+        job = self._job(ROWS, sql, args)
+        if into is not None:
+            job.into = into
+        return self._run(job, timeout)
+
+    @overload
+    def fetchrow(
+        self, sql: str, *args: Any, into: None = None, timeout: Timeout = DEFAULT, idempotent: bool = False
+    ) -> Record | None: ...
+    @overload
+    def fetchrow(
+        self, sql: str, *args: Any, into: type[T], timeout: Timeout = DEFAULT, idempotent: bool = False
+    ) -> T | None: ...
+    def fetchrow(
+        self, sql: str, *args: Any, into: Any = None, timeout: Timeout = DEFAULT, idempotent: bool = False
+    ) -> Any:
+        """Return the first row, or None if there is none.
+
+        The server still sends all of them: write LIMIT 1 where there may be many. Arguments and errors
+        are those of `fetch`.
+        """
+        job = self._job(ROW, sql, args)
+        if into is not None:
+            job.into = into
+        return self._run(job, timeout)
+
+    def fetchval(
+        self, sql: str, *args: Any, column: int | str = 0, timeout: Timeout = DEFAULT, idempotent: bool = False
+    ) -> Any:
+        """Return one value of the first row, or None if there is no row.
+
+        Args:
+            column: The position (from 0) or the name of the column.
+        """
+        job = self._job(VALUE, sql, args)
+        job.column = column
+        return self._run(job, timeout)
+
+    def execute(
+        self, sql: str, *args: Any, timeout: Timeout = DEFAULT, idempotent: bool = False
+    ) -> str:
+        """Run a statement and return its status, such as "UPDATE 1".
+
+        Without arguments *sql* may be a script of several statements; the status is the last one's.
+        """
+        job = self._job(STATUS, sql, args)
+        if job.statement.kind is Kind.SCRIPT:  # type: ignore[union-attr]
+            job.want = SCRIPT
+        return str(self._run(job, timeout))
+
+    def executemany(self, sql: str, rows: Iterable[Sequence[Any]], timeout: Timeout = DEFAULT) -> int:
+        """Run one statement for each of *rows* and return how many rows were touched in all.
+
+        All or nothing, in one trip: the rows are sent without waiting for each answer.
+
+        Args:
+            rows: Sequences of parameters; any iterable, read as it is sent.
+
+        Raises:
+            UsageError: A row does not fit; it is numbered (from 1), and nothing stays done.
+        """
+        statement = self._statements.get(sql)
+        return self._run_many(statement, rows, timeout)

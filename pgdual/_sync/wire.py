@@ -1,0 +1,269 @@
+"""One connection driven by its pipeline: the blocking way of waiting (by hand; the twin is `_async/wire.py`).
+
+A thread has its wire to itself. It sends, polls the socket for reading, and for writing too while not
+all is sent (L6), and takes the answer. Before an idle wire is used its socket is polled with no timeout,
+so that a connection which the server has closed is noticed without a round trip (O3).
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Iterable, Sequence
+from math import inf
+from time import monotonic as now
+from typing import Any
+
+import psycopg
+
+from ..core.lanes import learn
+from ..core.pipeline import STATUS, Job, Pipeline, command
+from ..core.statement import Kind
+from ..errors import QueryTimeoutError, UsageError
+
+# How long a cancelled statement may keep its caller past the deadline before the socket is closed (D2).
+PATIENCE = 0.5  # seconds
+# How long after Ctrl-C (D4).
+HURRY = 0.15  # seconds
+# How many rows of an executemany are queued between two looks at the socket. Source: bench row 11.
+BATCH = 500
+_READ = Kind.READ
+_READABLE = select.POLLIN | select.POLLERR | select.POLLHUP
+
+
+class Wire:
+    """A connection and the job on it; what `core.lanes` calls a lane."""
+
+    __slots__ = (
+        "_fleet", "_poll", "_last", "alone", "backlog", "closing", "connection", "dead", "dirty", "held",
+        "idle_since", "load", "pipeline", "read_only", "retire_at",
+    )  # fmt: skip
+
+    def __init__(self, connection: Any, fleet: Any, retire_at: float) -> None:
+        self.connection = connection
+        self.pipeline = Pipeline(connection, fleet.types, fleet.unnamed)
+        self.retire_at = retire_at
+        self.load = 0
+        self.backlog = 0.0
+        self.alone = self.closing = self.read_only = self.held = self.dirty = self.dead = False
+        self.idle_since = 0.0
+        self._fleet = fleet
+        self._last = 0.0
+        self._poll = select.poll()
+        self._poll.register(connection.pgconn.socket, _READABLE)
+
+    # -- sending ---------------------------------------------------------------------------------
+
+    def answer(self, job: Job) -> Any:
+        """Send *job*, wait for its answer and return its value.
+
+        Raises:
+            psycopg.OperationalError: The connection is gone.
+            Exception: Whatever the server or the deadline said.
+        """
+        pipeline = self.pipeline
+        try:
+            if self._poll.poll(0):
+                self._look()
+            pipeline.send(job)
+            job.future = True  # from here on it may have been run
+            if pipeline.pgconn.flush():
+                self._write(job.deadline)
+        except psycopg.OperationalError as error:
+            self.lose(error)
+            raise
+        self._receive(job)
+        return self._tell(job)
+
+    def _look(self) -> None:
+        # O3: the socket of an idle wire has something to say: a notice, or the end.
+        self.pipeline.receive()
+        if self.pipeline.lost is not None:
+            raise self.pipeline.lost
+
+    def _write(self, deadline: float) -> None:
+        pgconn = self.pipeline.pgconn
+        self._poll.modify(pgconn.socket, _READABLE | select.POLLOUT)
+        try:
+            while pgconn.flush():
+                events = self._poll.poll(_milliseconds(deadline - now()))
+                if events and events[0][1] & _READABLE:
+                    pgconn.consume_input()
+                if deadline <= now():
+                    return
+        finally:
+            self._poll.modify(pgconn.socket, _READABLE)
+
+    def answer_many(
+        self, job: Job, rows: Iterable[Sequence[Any]], end: Sequence[bytes], undo: Sequence[bytes]
+    ) -> Any:
+        """Send one statement for each of *rows*, then *end*, in one group; return the rows touched.
+
+        Where *rows* itself fails, *undo* is sent in place of *end* and its error raised.
+        """
+        try:
+            self.pipeline.begin_many(job)
+            job.future = True
+            try:
+                self._feed(job, rows)
+            except psycopg.OperationalError:
+                raise
+            except BaseException:
+                job.abandoned = True
+                self._finish_many(job, undo)
+                raise
+            self._finish_many(job, end)
+        except psycopg.OperationalError as error:
+            self.lose(error)
+            raise
+        return self._tell(job)
+
+    def _finish_many(self, job: Job, texts: Sequence[bytes]) -> None:
+        self.pipeline.end_many(texts)
+        self._write(job.deadline)
+        self._receive(job)
+
+    def _feed(self, job: Job, rows: Iterable[Sequence[Any]]) -> None:
+        pipeline, types = self.pipeline, self._fleet.types
+        for number, row in enumerate(rows, 1):
+            job.arguments = row
+            try:
+                job.encode(types)
+            except UsageError as error:
+                raise UsageError(f"row {number}: {error}") from None
+            pipeline.send_row(job)
+            if not number % BATCH:
+                pipeline.pgconn.send_flush_request()
+                self._write(job.deadline)
+                pipeline.receive()
+                if job.error is not None:
+                    return
+
+    # -- receiving -------------------------------------------------------------------------------
+
+    def _receive(self, job: Job) -> None:
+        pipeline, poll, owed = self.pipeline, self._poll, self.pipeline.owed
+        try:
+            while owed:
+                left = job.deadline - now() if job.deadline < inf else inf
+                if poll.poll(_milliseconds(left)):
+                    pipeline.receive()
+                    if pipeline.lost is not None:
+                        self.lose(pipeline.lost)
+                        return
+                elif job.deadline <= now():
+                    self._expire(job)
+        except BaseException:  # Ctrl-C: leave the wire usable, or closed (D4)
+            if not job.abandoned:
+                job.abandoned = True
+                self._cancel(job, HURRY)
+            raise
+
+    def _expire(self, job: Job) -> None:
+        if job.expired:
+            self.lose(QueryTimeoutError("no answer within the time limit", "unknown"))
+            return
+        job.expired = True
+        self._cancel(job, PATIENCE)
+
+    def _cancel(self, job: Job, patience: float) -> None:
+        # D5: the cancel connection has closed and one more Sync came back before anyone has the wire.
+        job.deadline = now() + patience
+        owed, poll = self.pipeline.owed, self._poll
+        try:
+            self.connection.cancel_safe(timeout=patience)
+            while owed and now() < job.deadline and poll.poll(_milliseconds(job.deadline - now())):
+                self.pipeline.receive()
+                if self.pipeline.lost is not None:
+                    break
+            if not owed:
+                self._fence(job.deadline + patience)
+        except (psycopg.Error, OSError) as error:
+            self.lose(QueryTimeoutError(f"no answer to a cancel request: {error}", "unknown"))
+            return
+        if owed or self.pipeline.lost is not None:
+            self.lose(QueryTimeoutError("no answer within the time limit", "unknown"))
+
+    def _fence(self, deadline: float) -> None:
+        fence = command(b"")
+        self.pipeline.send(fence)
+        while self.pipeline.owed and self._poll.poll(_milliseconds(deadline - now())):
+            self.pipeline.receive()
+            if self.pipeline.lost is not None:
+                raise self.pipeline.lost
+
+    def _tell(self, job: Job) -> Any:
+        moment = now()
+        fleet, statement = self._fleet, job.statement
+        if job.want <= STATUS:
+            run = moment - job.sent
+            fleet.meter.tell(job.sent - job.started, run, statement.kind is _READ)
+            statement.service = learn(statement.service, run)
+        if not self.held:
+            fleet.answered(self, 1)
+        if job.error is not None:
+            raise job.error
+        return job.value
+
+    def forsake(self, job: Job) -> None:
+        """Give *job* up: on this face it was cancelled where it waited; free the wire it was placed on."""
+        if job.abandoned and not self.held and not self.dead:
+            self.release()
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def lose(self, error: Exception) -> None:
+        """Close the connection and fail what is owed on it."""
+        if self.dead:
+            return
+        self.dead = True
+        self.pipeline.lost = error
+        self.pipeline.lose()
+        self.connection.pgconn.finish()
+        self._fleet.lost(self)
+
+    def detach(self) -> None:
+        """Stop watching the socket: nothing watches it while no call is on."""
+
+    @property
+    def is_sound(self) -> bool:
+        """True if nothing is owed, no transaction is open, and the server agrees on the mode (Q2)."""
+        pipeline = self.pipeline
+        return pipeline.is_idle and pipeline.read_only in (self.read_only, None)
+
+    def release(self) -> None:
+        """Give the wire back: the call it was placed for is over, or was never sent."""
+        self._fleet.answered(self, 1)
+
+    def lend(self) -> Any:
+        """Return psycopg's own connection, out of pipeline mode."""
+        self.pipeline.leave()
+        return self.connection
+
+    def take_back(self) -> None:
+        """Take the connection back from a borrower; it is cleaned before anyone else has it (L7)."""
+        self.held = False
+        if self.dead:
+            return
+        try:
+            if not self.connection.closed:
+                self.connection.rollback()
+            self.pipeline.enter()
+        except psycopg.Error as error:
+            self.lose(psycopg.OperationalError(f"the borrower left the connection unusable: {error}"))
+            return
+        self.release()
+
+    def clean(self, configure: Sequence[Any]) -> None:
+        """Make the session as new: nothing of the last caller stays (L7)."""
+        connection = self.lend()
+        if not connection.autocommit:
+            connection.set_autocommit(True)
+        connection.execute("DISCARD ALL")
+        for hook in configure:
+            hook(connection)
+        self.read_only = self.dirty = False
+        self.pipeline.enter()
+
+
+def _milliseconds(seconds: float) -> float | None:
+    return None if seconds == inf else max(seconds * 1e3, 0)

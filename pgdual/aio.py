@@ -1,0 +1,68 @@
+"""The async face: `from pgdual.aio import db, vb_db`."""
+
+from __future__ import annotations
+
+from ._async.call import DEFAULT
+from ._async.client import AsyncClient
+from ._async.db import AsyncBorrowed, AsyncDB
+from ._async.tradecore import (
+    acquire_connection_for_db,
+    client,
+    close_all,
+    db,
+    execute_for_db,
+    fetch_for_db,
+    fetchrow_for_db,
+    fetchval_for_db,
+    get_pool,
+    get_pool_for_db,
+    get_postgres_dsn,
+    get_postgres_dsn_for_db,
+    health_check_all,
+    health_check_for_db,
+    init_all,
+    init_db_pool,
+    init_pool_for_db,
+    lifespan,
+    open_all,
+    reference_db,
+    transaction_for_db,
+    vb_db,
+)
+from ._async.transaction import AsyncTransaction
+from .core.record import Record
+from .settings import Database, DatabaseSettings, Settings
+
+__all__ = [
+    "DEFAULT",
+    "AsyncBorrowed",
+    "AsyncClient",
+    "AsyncDB",
+    "AsyncTransaction",
+    "Database",
+    "DatabaseSettings",
+    "Record",
+    "Settings",
+    "acquire_connection_for_db",
+    "client",
+    "close_all",
+    "db",
+    "execute_for_db",
+    "fetch_for_db",
+    "fetchrow_for_db",
+    "fetchval_for_db",
+    "get_pool",
+    "get_pool_for_db",
+    "get_postgres_dsn",
+    "get_postgres_dsn_for_db",
+    "health_check_all",
+    "health_check_for_db",
+    "init_all",
+    "init_db_pool",
+    "init_pool_for_db",
+    "lifespan",
+    "open_all",
+    "reference_db",
+    "transaction_for_db",
+    "vb_db",
+]

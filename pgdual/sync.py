@@ -1,0 +1,68 @@
+"""The blocking face: `from pgdual.sync import db, vb_db`; the same names as `pgdual.aio`."""
+
+from __future__ import annotations
+
+from ._sync.call import DEFAULT
+from ._sync.client import Client
+from ._sync.db import DB, Borrowed
+from ._sync.tradecore import (
+    acquire_connection_for_db,
+    client,
+    close_all,
+    db,
+    execute_for_db,
+    fetch_for_db,
+    fetchrow_for_db,
+    fetchval_for_db,
+    get_pool,
+    get_pool_for_db,
+    get_postgres_dsn,
+    get_postgres_dsn_for_db,
+    health_check_all,
+    health_check_for_db,
+    init_all,
+    init_db_pool,
+    init_pool_for_db,
+    lifespan,
+    open_all,
+    reference_db,
+    transaction_for_db,
+    vb_db,
+)
+from ._sync.transaction import Transaction
+from .core.record import Record
+from .settings import Database, DatabaseSettings, Settings
+
+__all__ = [
+    "DB",
+    "DEFAULT",
+    "Borrowed",
+    "Client",
+    "Database",
+    "DatabaseSettings",
+    "Record",
+    "Settings",
+    "Transaction",
+    "acquire_connection_for_db",
+    "client",
+    "close_all",
+    "db",
+    "execute_for_db",
+    "fetch_for_db",
+    "fetchrow_for_db",
+    "fetchval_for_db",
+    "get_pool",
+    "get_pool_for_db",
+    "get_postgres_dsn",
+    "get_postgres_dsn_for_db",
+    "health_check_all",
+    "health_check_for_db",
+    "init_all",
+    "init_db_pool",
+    "init_pool_for_db",
+    "lifespan",
+    "open_all",
+    "reference_db",
+    "transaction_for_db",
+    "vb_db",
+]
