@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asyncpg
 import psycopg2
 import psycopg2.extensions
 from psycopg_pool import ConnectionPool
 
-if TYPE_CHECKING:
-    from pgdual.aio import AsyncDB
-    from pgdual.settings import Settings
-    from pgdual.sync import DB
+from pgdual.aio import AsyncClient, AsyncDB
+from pgdual.settings import DatabaseSettings, Settings
+from pgdual.sync import DB, Client
 
 POOL = 10
 THREADS = 8
@@ -33,16 +32,12 @@ SETTINGS = {
 
 
 def _settings(dsn: str, size: int) -> Settings:
-    from pgdual.settings import DatabaseSettings, Settings
-
     return Settings(databases={"main": DatabaseSettings(dsn=dsn, pool_min_size=size, pool_max_size=size)})
 
 
 @asynccontextmanager
 async def pgdual_async(dsn: str) -> AsyncIterator[AsyncDB]:
     """Open pgdual's async face."""
-    from pgdual.aio import AsyncClient
-
     async with AsyncClient(_settings(dsn, POOL)) as client:
         yield client["main"]
 
@@ -50,8 +45,6 @@ async def pgdual_async(dsn: str) -> AsyncIterator[AsyncDB]:
 @contextmanager
 def pgdual_blocking(dsn: str, size: int) -> Iterator[DB]:
     """Open pgdual's blocking face."""
-    from pgdual.sync import Client
-
     with Client(_settings(dsn, size)) as client:
         yield client["main"]
 

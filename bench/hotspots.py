@@ -1,7 +1,8 @@
 """Where does pgdual spend its time in a row? ``python -m bench.hotspots 2`` shows the functions.
 
 Only pgdual's side is played, under cProfile, whose own cost falls on Python functions and not on the C below
-them: read the order and the call counts, not the seconds.
+them: read the order and the call counts, not the seconds. CPU time is counted, not wall time: a send that
+wakes the server may lose its core to it for as long as the server works.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import cProfile
 import pstats
 import sys
+import time
 
 from bench.__main__ import QUESTIONS
 from bench.database import database
@@ -34,7 +36,7 @@ def _show(question: Question, dsn: str) -> None:
     with Stage(dsn) as stage:
         ours, _peer = question.contest(stage)
         ours.round(1.0)
-        profile = cProfile.Profile()
+        profile = cProfile.Profile(time.process_time)
         profile.enable()
         sample = ours.round(SECONDS)
         profile.disable()

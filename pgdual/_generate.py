@@ -25,20 +25,13 @@ ROOT = Path(__file__).resolve().parent.parent
 TREES = {"pgdual": {"runtime.py", "wire.py"}, "tests": {"runtime.py"}}
 
 TABLE = {
-    r"\b(_?)Async(?=[A-Z])": r"\1",
-    r"\bAbstractAsyncContextManager\b": "AbstractContextManager",
-    r"\bStopAsyncIteration\b": "StopIteration",
-    r"\b__aenter__\b": "__enter__",
-    r"\b__aexit__\b": "__exit__",
-    r"\b__aiter__\b": "__iter__",
-    r"\b__anext__\b": "__next__",
+    r"Async(?=[A-Z])": "",
+    r"\b__a(?=(?:enter|exit|iter|next)__)": "__",
     r"\b_async\b": "_sync",
     r"\baio\b": "sync",
-    r"^async$": "",
-    r"^await$": "",
-    # In prose and examples, where the words may also stand for themselves:
-    r"\basync (?=(?:def|for|with) )": "",
-    r"\bawait (?=[\w(])": "",
+    # A keyword goes; in prose and examples, where the word may stand for itself, only before code.
+    r"^async$|\basync (?=(?:def|for|with) )": "",
+    r"^await$|\bawait (?=[\w(])": "",
 }
 
 HEADER = "# Generated from "

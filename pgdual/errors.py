@@ -43,7 +43,7 @@ from psycopg.errors import (
     QueryCanceled,
     ReadOnlySqlTransaction,
     SerializationFailure,
-    SyntaxError,  # noqa: A004 - PostgreSQL's own name for it
+    SyntaxError,
     UndefinedColumn,
     UndefinedFunction,
     UndefinedTable,

@@ -9,9 +9,6 @@ import pytest
 from pgdual.embedded import Postgres, Template
 from pgdual.testing import fresh_database
 
-# What was committed is there after `kill`.
-KEEPING = {"synchronous_commit": True}
-
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
@@ -27,14 +24,14 @@ def template() -> Iterator[Template]:
 @pytest.fixture(scope="session")
 def main_server(template: Template) -> Iterator[Postgres]:
     """The server of the main database; a test that stops or kills it starts it again."""
-    with template.postgres(settings=KEEPING) as server:
+    with template.postgres() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def vb_server(template: Template) -> Iterator[Postgres]:
     """The server of the other database; a test that stops or kills it starts it again."""
-    with template.postgres(settings=KEEPING) as server:
+    with template.postgres() as server:
         yield server
 
 

@@ -79,7 +79,7 @@ def test_a_server_is_utf8_and_utc_and_fast(server: Postgres) -> None:
     assert ask(server, "SHOW server_encoding") == "UTF8"
     assert ask(server, "SHOW timezone") == "UTC"
     assert ask(server, "SHOW fsync") == "off"
-    assert ask(server, "SHOW synchronous_commit") == "off"
+    assert ask(server, "SHOW synchronous_commit") == "on"
     assert ask(server, "SELECT 'żółć' COLLATE \"C\" || chr(128512)") == "żółć\N{GRINNING FACE}"
 
 
@@ -182,7 +182,7 @@ def test_stop_ends_a_frozen_server(server: Postgres) -> None:
 
 def test_kill_takes_busy_backends_along(server: Postgres) -> None:
     """After kill no backend lives, not even one in a loop, and start recovers what was committed."""
-    ask(server, "SET synchronous_commit = on; CREATE TABLE committed AS SELECT 1 AS id")
+    ask(server, "CREATE TABLE committed AS SELECT 1 AS id")
     with closing(psycopg.connect(server.dsn)) as connection:
         backend = connection.info.backend_pid
         connection.pgconn.send_query(b"DO $$BEGIN LOOP END LOOP; END$$")

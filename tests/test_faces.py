@@ -10,17 +10,8 @@ import pytest
 
 from pgdual import aio, sync
 
-QUERIES = {
-    "fetch",
-    "fetchrow",
-    "fetchval",
-    "fetchmany",
-    "execute",
-    "executemany",
-    "transaction",
-    "connection",
-}
-DB = QUERIES | {"configure", "register", "pure", "health_check", "stats", "attempts", "run", "cancel_all"}
+QUERIES = {"fetch", "fetchrow", "fetchval", "execute", "executemany", "transaction"}
+DB = QUERIES | {"connection", "configure", "register", "pure", "health_check", "stats"}
 FACE = {"db", "vb_db", "reference_db", "init_all", "close_all", "fetch_for_db", "get_pool", "Client"}
 CLASSES = [("db", "DB", DB), ("transaction", "Transaction", QUERIES), ("client", "Client", {"open", "close"})]
 

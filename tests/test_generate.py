@@ -50,6 +50,11 @@ def root(tmp_path: Path) -> Path:
         ("f'{await x.y()} in {AsyncDB!r:>{await w}}'", "f'{x.y()} in {DB!r:>{w}}'"),
         ("f'é{'é'}é'; AsyncX  # é, AsyncY", "f'é{'é'}é'; X  # é, Y"),
         ('f"""é\n{AsyncX} é\n{{é"""; AsyncX', 'f"""é\n{X} é\n{{é"""; X'),
+        ("raise StopAsyncIteration", "raise StopIteration"),
+        (
+            "x.__aenter__, x.__aiter__, x.__anext__, x.__aexit__",
+            "x.__enter__, x.__iter__, x.__next__, x.__exit__",
+        ),
         ("import asyncio, Asynchronous", "import asyncio, Asynchronous"),
         ("# async with x; async is a word, so is await", "# with x; async is a word, so is await"),
         ("from pgdual import _async, aio", "from pgdual import _sync, sync"),

@@ -13,8 +13,8 @@ from psycopg.types.enum import EnumInfo, register_enum
 from psycopg.types.multirange import MultirangeInfo, register_multirange
 from psycopg.types.range import RangeInfo, register_range
 
-from ..core.types import Types
-from ..errors import UsageError
+from pgdual.core.types import Types
+from pgdual.errors import UsageError
 
 _KINDS: dict[str, tuple[type[TypeInfo], Any]] = {
     "e": (EnumInfo, register_enum),
@@ -52,7 +52,9 @@ def _options(kind: Any, info: Any, sort: str) -> dict[str, Any]:
         return {"enum": kind, "mapping": _labels(kind, info)}
     if sort == "c":
         return _composite(kind)
-    raise UsageError(f"{kind!r} does not fit {info.name!r}: an Enum for an enum, a dataclass or NamedTuple for a composite")
+    raise UsageError(
+        f"{kind!r} does not fit {info.name!r}: an Enum for an enum, a dataclass or NamedTuple for a composite"
+    )
 
 
 def _labels(kind: type[Enum], info: Any) -> dict[Any, str]:

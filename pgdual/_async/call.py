@@ -7,10 +7,17 @@ from typing import Any, Final
 
 from psycopg import OperationalError
 
-from ..core.pipeline import Job
-from ..core.statement import Kind, check_place
-from ..core.verdict import Verdict, judge
-from ..errors import OutcomeUnknownError, OutcomeUnknownTimeoutError, QueryCanceled, QueryTimeoutError, UsageError
+from pgdual.core.pipeline import Job
+from pgdual.core.statement import Kind, check_place
+from pgdual.core.verdict import Verdict, judge
+from pgdual.errors import (
+    OutcomeUnknownError,
+    OutcomeUnknownTimeoutError,
+    QueryCanceled,
+    QueryTimeoutError,
+    UsageError,
+)
+
 from .fleet import AsyncFleet
 from .runtime import INTERRUPTS, now
 
@@ -28,7 +35,7 @@ DEFAULT: Final = Default()
 """A timeout that is not given: the database's own."""
 
 
-def limit_of(fleet: AsyncFleet, timeout: float | None | Default) -> float:
+def limit_of(fleet: AsyncFleet, timeout: float | Default | None) -> float:
     """Return the command clock of a call in seconds.
 
     Raises:
@@ -43,7 +50,7 @@ def limit_of(fleet: AsyncFleet, timeout: float | None | Default) -> float:
     return timeout
 
 
-async def run(fleet: AsyncFleet, job: Job, timeout: float | None | Default) -> Any:
+async def run(fleet: AsyncFleet, job: Job, timeout: float | Default | None) -> Any:
     """Run *job* outside of a transaction and return its value.
 
     Raises:
@@ -56,19 +63,19 @@ async def run(fleet: AsyncFleet, job: Job, timeout: float | None | Default) -> A
     statement = job.statement
     tries = 0
     limit = fleet.command_timeout if timeout is DEFAULT else limit_of(fleet, timeout)
-    if statement.kind is not _READ:  # type: ignore[union-attr]
-        check_place(statement, in_transaction=False)  # type: ignore[arg-type]
+    if statement.kind is not _READ:
+        check_place(statement, in_transaction=False)
     while True:
-        if statement.types is not None and job.buffers is None and job.arguments:  # type: ignore[union-attr]
+        if statement.types is not None and job.buffers is None and job.arguments:
             job.encode(fleet.types)
-        wire = fleet.place(statement)  # type: ignore[arg-type]
+        wire = fleet.place(statement)
         if wire is None:
             wire = await fleet.acquire(statement, job.started)
             job.sent = now()
         if not tries:
             job.deadline = job.sent + limit
         try:
-            if statement.types is None or wire.read_only is not (statement.kind is _READ):  # type: ignore[union-attr]
+            if statement.types is None or wire.read_only is not (statement.kind is _READ):
                 await _make_ready(fleet, wire, job)
             return await wire.answer(job)
         except INTERRUPTS:
@@ -82,7 +89,6 @@ async def run(fleet: AsyncFleet, job: Job, timeout: float | None | Default) -> A
 
 async def _make_ready(fleet: AsyncFleet, wire: Any, job: Job) -> None:
     statement = job.statement
-    assert statement is not None
     await fleet.ready(wire, statement, job.deadline)
     if job.buffers is None and job.arguments:
         try:
@@ -97,13 +103,13 @@ async def _make_ready(fleet: AsyncFleet, wire: Any, job: Job) -> None:
 
 def _decide(fleet: AsyncFleet, wire: Any, job: Job, error: Exception, tries: int) -> None:
     """Prepare *job* for another try, or raise what the caller is to see."""
-    statement = job.statement
-    assert statement is not None
     explain(fleet.name, job, error)
     if isinstance(error, UsageError):
         raise error
     if isinstance(error, QueryCanceled) and job.expired:
-        raise QueryTimeoutError(f"{_where(fleet.name, job)}: cancelled at its time limit", "rolled back") from None
+        raise QueryTimeoutError(
+            f"{_where(fleet.name, job)}: cancelled at its time limit", "rolled back"
+        ) from None
     if isinstance(error, QueryTimeoutError):
         raise _timed_out(fleet.name, job, error) from None
     verdict = judge(job, error)
@@ -112,7 +118,8 @@ def _decide(fleet: AsyncFleet, wire: Any, job: Job, error: Exception, tries: int
     if verdict is Verdict.UNKNOWN:
         fleet.meter.lost += 1
         raise OutcomeUnknownError(
-            f"{_where(fleet.name, job)}: the connection was lost before the answer came; it may have been done or not"
+            f"{_where(fleet.name, job)}: the connection was lost before the answer came; "
+            "it may have been done or not"
         ) from error
     if verdict is Verdict.RAISE or tries > len(fleet.lanes.wires) + fleet.settings.retry_max_attempts:
         fleet.meter.errors += 1
@@ -123,7 +130,6 @@ def _decide(fleet: AsyncFleet, wire: Any, job: Job, error: Exception, tries: int
 
 def _prepare_again(wire: Any, job: Job, verdict: Verdict) -> None:
     statement = job.statement
-    assert statement is not None
     wire.pipeline.again(job)
     if verdict is Verdict.PREPARE:
         wire.pipeline.forget(statement)
@@ -137,7 +143,6 @@ def _prepare_again(wire: Any, job: Job, verdict: Verdict) -> None:
 
 def _timed_out(database: str, job: Job, error: QueryTimeoutError) -> QueryTimeoutError:
     text = f"{_where(database, job)}: {error}"
-    assert job.statement is not None
     if job.statement.kind is _READ:
         return QueryTimeoutError(text, error.outcome)
     return OutcomeUnknownTimeoutError(text)
@@ -151,7 +156,6 @@ def explain(database: str, job: Job, error: Exception) -> None:
 
 
 def _where(database: str, job: Job) -> str:
-    assert job.statement is not None
     return f"{database}: {_short(job.statement.sql)}"
 
 

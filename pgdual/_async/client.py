@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, Self
 
-from ..settings import Database, Settings, get_config
+from pgdual.settings import Database, Settings, get_config
+
 from .db import AsyncDB
 
 
@@ -21,7 +22,7 @@ class AsyncClient:
 
     @property
     def settings(self) -> Settings:
-        """The settings that were given, or those of the process, read from the environment when first asked for."""
+        """The settings that were given, or those of the environment, read when they are first asked for."""
         return get_config() if self._given is None else self._given
 
     def __getitem__(self, database: Database | str) -> AsyncDB:

@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
-from ..core import health
-from ..core.meter import Meter
-from ..core.pipeline import VALUE, Job
-from ..core.sizing import share_for, worker_share
-from ..core.statement import Statement, Statements, check_place
-from ..core.types import Types
-from ..errors import ClientClosedError
-from ..settings import DatabaseSettings, Settings
+from pgdual.core import health
+from pgdual.core.meter import Meter
+from pgdual.core.pipeline import VALUE, Job
+from pgdual.core.sizing import share_for, worker_share
+from pgdual.core.statement import Statement, Statements, check_place
+from pgdual.core.types import Types
+from pgdual.errors import ClientClosedError
+from pgdual.settings import DatabaseSettings, Settings
+
 from . import runtime
 from .adapt import register_on
 from .call import run
@@ -42,7 +43,7 @@ class AsyncDB(AsyncQueries):
         self._meter = Meter()
         self._hooks: list[Callable[[Any], Any]] = []
         self._registered: list[tuple[Any, str]] = []
-        self._fleet: Any = None
+        self._fleet: AsyncFleet | None = None
         self._opening = runtime.Once()
         self._is_closed = False
 
@@ -52,7 +53,7 @@ class AsyncDB(AsyncQueries):
         if SCOPE.get() is not None:
             transaction = SCOPE.find(self, owner())
             if transaction is not None:
-                return transaction._run(job, timeout)  # type: ignore[no-any-return]
+                return transaction._run(job, timeout)
         fleet = self._fleet
         if fleet is None or fleet.home is not here():
             return self._open_and_run(job, timeout)
@@ -62,12 +63,12 @@ class AsyncDB(AsyncQueries):
         return await run(await self._ready_fleet(), job, timeout)
 
     async def _run_many(self, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout) -> int:
-        transaction = SCOPE.find(self, owner())
+        transaction: AsyncTransaction | None = SCOPE.find(self, owner())
         if transaction is not None:
-            return await transaction._run_many(statement, rows, timeout)  # type: ignore[no-any-return]
-        check_place(statement, in_transaction=False)
-        async with AsyncTransaction(self) as transaction:
             return await transaction._run_many(statement, rows, timeout)
+        check_place(statement, in_transaction=False)
+        async with AsyncTransaction(self) as own:
+            return await own._run_many(statement, rows, timeout)
 
     def transaction(
         self, isolation: Isolation | None = None, readonly: bool = False, deferrable: bool = False
@@ -115,7 +116,7 @@ class AsyncDB(AsyncQueries):
         self._statements = self._statements.anew()
 
     def pure(self, name: str) -> None:
-        """Take the user's word that function *name* has no side effects, so that calling it is a READ (Q1)."""
+        """Take the user's word that function *name* has no side effects: a call of it is a READ (Q1)."""
         self._statements.pure(name)
 
     # -- opening and closing ---------------------------------------------------------------------
@@ -143,20 +144,22 @@ class AsyncDB(AsyncQueries):
         if fleet is not None and not fleet.is_closed:
             await fleet.close(self._get_settings().close_grace)
 
-    async def _ready_fleet(self) -> Any:
+    async def _ready_fleet(self) -> AsyncFleet:
         home = here()
         fleet = self._fleet
         if fleet is not None and fleet.home is home:
             return fleet
         async with self._opening.of(home):
             if self._is_closed:
-                raise ClientClosedError(f"the client of {self.name!r} was closed; make a new one, or open() it again")
+                raise ClientClosedError(
+                    f"the client of {self.name!r} was closed; make a new one, or open() it again"
+                )
             fleet = self._fleet
             if fleet is None or fleet.home is not home:
                 if fleet is not None and fleet.home is not None:
                     fleet.drop()
-                self._fleet = await self._new_fleet()
-        return self._fleet
+                fleet = self._fleet = await self._new_fleet()
+            return fleet
 
     async def _new_fleet(self) -> AsyncFleet:
         settings = self._database_settings()
@@ -186,7 +189,7 @@ class AsyncDB(AsyncQueries):
 
     async def pool(self) -> runtime.Pool[Any]:
         """Return the psycopg pool that owns the connections."""
-        return (await self._ready_fleet()).pool  # type: ignore[no-any-return]
+        return (await self._ready_fleet()).pool
 
     # -- watching --------------------------------------------------------------------------------
 
@@ -205,13 +208,13 @@ class AsyncDB(AsyncQueries):
         try:
             fleet = await self._ready_fleet()
             in_recovery = await runtime.within(PROBE, self._probe(fleet))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+        except Exception as error:
             return health.report(self.name, self._figures(), error=error)
         return health.report(self.name, self._figures(), latency=now() - started, in_recovery=in_recovery)
 
     def _figures(self) -> dict[str, int]:
         if self._fleet is not None:
-            return self._fleet.figures()  # type: ignore[no-any-return]
+            return self._fleet.figures()
         return {"size": 0, "min_size": 0, "max_size": 0}
 
     async def _probe(self, fleet: Any) -> bool:

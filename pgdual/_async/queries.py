@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, overload
 
-from ..core.pipeline import ROW, ROWS, SCRIPT, STATUS, VALUE, Job
-from ..core.record import Record
-from ..core.statement import Kind, Statement, Statements, check_arguments
+from pgdual.core.pipeline import ROW, ROWS, SCRIPT, STATUS, VALUE, Job
+from pgdual.core.record import Record
+from pgdual.core.statement import Kind, Statement, Statements, check_arguments
+
 from .call import DEFAULT, Default
 
 T = TypeVar("T")
-Timeout = float | None | Default
+Timeout = float | Default | None
 
 
 class AsyncQueries:
@@ -85,7 +86,12 @@ class AsyncQueries:
         return await self._run(job, timeout)
 
     async def fetchval(
-        self, sql: str, *args: Any, column: int | str = 0, timeout: Timeout = DEFAULT, idempotent: bool = False
+        self,
+        sql: str,
+        *args: Any,
+        column: int | str = 0,
+        timeout: Timeout = DEFAULT,
+        idempotent: bool = False,
     ) -> Any:
         """Return one value of the first row, or None if there is no row.
 
@@ -104,7 +110,7 @@ class AsyncQueries:
         Without arguments *sql* may be a script of several statements; the status is the last one's.
         """
         job = self._job(STATUS, sql, args)
-        if job.statement.kind is Kind.SCRIPT:  # type: ignore[union-attr]
+        if job.statement.kind is Kind.SCRIPT:
             job.want = SCRIPT
         return str(await self._run(job, timeout))
 

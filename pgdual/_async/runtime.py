@@ -8,19 +8,21 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine
-from time import monotonic as now
+from time import monotonic
 from typing import Any, TypeVar
 from weakref import WeakSet
 
 import psycopg
-from psycopg_pool import AsyncConnectionPool as Pool
+from psycopg_pool import AsyncConnectionPool
 
-from ..core.scope import Scope
-from ..errors import UsageError
+from pgdual.core.scope import Scope
+from pgdual.errors import UsageError
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
+now = monotonic
+Pool = AsyncConnectionPool
 FACE = "async"
 SCOPE = Scope("pgdual_async")
 # How many reads share a lane (L5). Source: one socket buffer's worth of answers; deeper gains nothing.
@@ -47,7 +49,7 @@ class Connection(psycopg.AsyncConnection[Any]):
         fleet.connected(connection)
         return connection
 
-    def __del__(self) -> None:
+    def __del__(self, _: Any = None) -> None:
         """Say nothing: a connection that a dead loop leaves behind is no mistake of the user's (P4)."""
 
 
@@ -88,11 +90,10 @@ def critical(method: F) -> F:
 class Turn:
     """A call's place in line: `give` hands it a wire, `wait` takes it."""
 
-    __slots__ = ("_future", "alone", "read_only")
+    __slots__ = ("_future", "alone")
 
-    def __init__(self, alone: bool, read_only: bool) -> None:
+    def __init__(self, alone: bool) -> None:
         self.alone = alone
-        self.read_only = read_only
         self._future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def give(self, wire: Any) -> bool:

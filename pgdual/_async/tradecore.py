@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
-from ..settings import Database, DatabaseSettings, get_config
+from pgdual.settings import Database, DatabaseSettings, get_config
+
 from .client import AsyncClient
 from .db import AsyncBorrowed
 from .runtime import Pool
@@ -134,7 +135,10 @@ async def execute_for_db(query: str, *args: Any, database: Name = _MAIN, **optio
 
 
 def transaction_for_db(
-    database: Name = _MAIN, isolation: Isolation | None = None, readonly: bool = False, deferrable: bool = False
+    database: Name = _MAIN,
+    isolation: Isolation | None = None,
+    readonly: bool = False,
+    deferrable: bool = False,
 ) -> AsyncTransaction:
     """Return a transaction on one database; see `transaction`."""
     return client[database].transaction(isolation, readonly, deferrable)

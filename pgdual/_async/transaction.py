@@ -13,9 +13,9 @@ from typing import Any, Literal, Self
 
 import psycopg
 
-from ..core.pipeline import MANY, Job, command
-from ..core.statement import Kind, Statement, check_place
-from ..errors import (
+from pgdual.core.pipeline import MANY, Job, command
+from pgdual.core.statement import Kind, Statement, check_place
+from pgdual.errors import (
     OutcomeUnknownError,
     QueryCanceled,
     QueryTimeoutError,
@@ -23,8 +23,9 @@ from ..errors import (
     TransactionFailedError,
     UsageError,
 )
+
 from . import runtime
-from .call import DEFAULT, explain, limit_of
+from .call import explain, limit_of
 from .queries import AsyncQueries, Timeout
 from .runtime import INTERRUPTS, SCOPE, now, owner
 
@@ -70,7 +71,6 @@ class _Session:
 
     async def _send(self, job: Job) -> Any:
         fleet, wire, statement = self.fleet, self.wire, job.statement
-        assert statement is not None
         self._check_wire()
         try:
             if statement.kind is Kind.SCRIPT:
@@ -105,13 +105,14 @@ class _Session:
         return pending
 
     def _noted(self, job: Job, error: Exception) -> Exception:
-        assert job.statement is not None
         explain(self.fleet.name, job, error)
         self.fleet.meter.errors += 1
         if self.failed is None:
             self.failed = f"{job.statement.sql}: {error}"
         if isinstance(error, QueryCanceled) and job.expired:
-            return QueryTimeoutError(f"{self.fleet.name}: {job.statement.sql}: cancelled at its time limit", "rolled back")
+            return QueryTimeoutError(
+                f"{self.fleet.name}: {job.statement.sql}: cancelled at its time limit", "rolled back"
+            )
         return error
 
     async def flush(self, deadline: float = inf) -> None:
@@ -141,7 +142,10 @@ class _Session:
             try:
                 return int(
                     await self.wire.answer_many(
-                        job, rows, (b"RELEASE pgdual_many",), (b"ROLLBACK TO pgdual_many", b"RELEASE pgdual_many")
+                        job,
+                        rows,
+                        (b"RELEASE pgdual_many",),
+                        (b"ROLLBACK TO pgdual_many", b"RELEASE pgdual_many"),
                     )
                 )
             except INTERRUPTS:
@@ -171,7 +175,9 @@ class _Session:
         """Run commands of pgdual's own, one after the other; return the last one's status."""
         status = ""
         for text in texts:
-            status = await self.fleet.step(self.wire, command(text.encode()), now() + self.fleet.command_timeout)
+            status = await self.fleet.step(
+                self.wire, command(text.encode()), now() + self.fleet.command_timeout
+            )
         return status
 
     async def commit(self) -> None:
@@ -187,13 +193,17 @@ class _Session:
         wire = self.wire
         job = command(b"COMMIT")
         try:
-            status = await runtime.within(GRACE + self.fleet.command_timeout, self.fleet.step(wire, job, now() + self.fleet.command_timeout))
+            status = await runtime.within(
+                GRACE + self.fleet.command_timeout,
+                self.fleet.step(wire, job, now() + self.fleet.command_timeout),
+            )
         except (psycopg.OperationalError, QueryTimeoutError) as error:
             if not wire.dead:
                 raise
             self.fleet.meter.lost += 1
             raise OutcomeUnknownError(
-                f"{self.fleet.name}: the connection was lost while COMMIT ran; the transaction may have been done or not"
+                f"{self.fleet.name}: the connection was lost while COMMIT ran; "
+                "the transaction may have been done or not"
             ) from error
         if status == "ROLLBACK":
             raise TransactionFailedError(
@@ -226,7 +236,11 @@ class AsyncTransaction(AsyncQueries):
     """
 
     def __init__(
-        self, database: Any, isolation: Isolation | None = None, readonly: bool = False, deferrable: bool = False
+        self,
+        database: Any,
+        isolation: Isolation | None = None,
+        readonly: bool = False,
+        deferrable: bool = False,
     ) -> None:
         self._database = database
         self._statements = database._statements
@@ -247,7 +261,9 @@ class AsyncTransaction(AsyncQueries):
         else:
             outer._check_open()
             if not self._plain:
-                raise UsageError("isolation, readonly and deferrable belong to the outermost db.transaction()")
+                raise UsageError(
+                    "isolation, readonly and deferrable belong to the outermost db.transaction()"
+                )
             self._outer, self._session = outer, outer._session
             self._failed_before = self._session.failed
             self._savepoint = await self._session.savepoint()
@@ -304,21 +320,21 @@ class AsyncTransaction(AsyncQueries):
     def _check_open(self) -> None:
         if self._frame is None or not self._frame.is_open:
             raise TransactionClosedError(
-                f"the transaction on {self._database.name!r} is not open; its statements belong inside the with block"
+                f"the transaction on {self._database.name!r} is not open; "
+                "its statements belong inside the with block"
             )
 
     def _run(self, job: Job, timeout: Timeout) -> Any:
         self._check_open()
         statement = job.statement
-        assert statement is not None
         if statement.kind is not Kind.READ and statement.kind is not Kind.WRITE:
             check_place(statement, in_transaction=True)
-        return self._session.perform(job, timeout)  # type: ignore[no-any-return]
+        return self._session.perform(job, timeout)
 
     async def _run_many(self, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout) -> int:
         self._check_open()
         check_place(statement, in_transaction=True)
-        return await self._session.many(statement, rows, timeout)  # type: ignore[no-any-return]
+        return int(await self._session.many(statement, rows, timeout))
 
     def __repr__(self) -> str:
         state = "open" if self._frame is not None and self._frame.is_open else "closed"

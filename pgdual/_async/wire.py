@@ -16,10 +16,10 @@ from typing import Any
 
 import psycopg
 
-from ..core.lanes import SLOW, learn
-from ..core.pipeline import STATUS, Job, Pipeline, command
-from ..core.statement import Kind
-from ..errors import QueryTimeoutError, UsageError
+from pgdual.core.lanes import learn
+from pgdual.core.pipeline import STATUS, Job, Pipeline, command
+from pgdual.core.statement import Kind
+from pgdual.errors import QueryTimeoutError, UsageError
 
 # How long a cancelled statement may keep its caller past the deadline before the socket is closed (D2).
 PATIENCE = 0.2  # seconds
@@ -76,7 +76,9 @@ class Wire:
             self._arm(job.deadline)
         return future
 
-    async def answer_many(self, job: Job, rows: Iterable[Sequence[Any]], end: Sequence[bytes], undo: Sequence[bytes]) -> Any:
+    async def answer_many(
+        self, job: Job, rows: Iterable[Sequence[Any]], end: Sequence[bytes], undo: Sequence[bytes]
+    ) -> Any:
         """Send one statement for each of *rows*, then *end*, in one group; return the rows touched.
 
         Where *rows* itself fails, *undo* is sent in place of *end* and its error raised.
@@ -239,7 +241,7 @@ class Wire:
         fence.deadline = now() + PATIENCE * 10
         try:
             await self.answer(fence)
-        except Exception:  # noqa: BLE001 - whatever is wrong with a fence, the wire is not to be used again
+        except Exception:
             self.lose(psycopg.OperationalError("no answer after a cancel request"))
             return
         if self.held:

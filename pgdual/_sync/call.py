@@ -8,10 +8,17 @@ from typing import Any, Final
 
 from psycopg import OperationalError
 
-from ..core.pipeline import Job
-from ..core.statement import Kind, check_place
-from ..core.verdict import Verdict, judge
-from ..errors import OutcomeUnknownError, OutcomeUnknownTimeoutError, QueryCanceled, QueryTimeoutError, UsageError
+from pgdual.core.pipeline import Job
+from pgdual.core.statement import Kind, check_place
+from pgdual.core.verdict import Verdict, judge
+from pgdual.errors import (
+    OutcomeUnknownError,
+    OutcomeUnknownTimeoutError,
+    QueryCanceled,
+    QueryTimeoutError,
+    UsageError,
+)
+
 from .fleet import Fleet
 from .runtime import INTERRUPTS, now
 
@@ -29,7 +36,7 @@ DEFAULT: Final = Default()
 """A timeout that is not given: the database's own."""
 
 
-def limit_of(fleet: Fleet, timeout: float | None | Default) -> float:
+def limit_of(fleet: Fleet, timeout: float | Default | None) -> float:
     """Return the command clock of a call in seconds.
 
     Raises:
@@ -44,7 +51,7 @@ def limit_of(fleet: Fleet, timeout: float | None | Default) -> float:
     return timeout
 
 
-def run(fleet: Fleet, job: Job, timeout: float | None | Default) -> Any:
+def run(fleet: Fleet, job: Job, timeout: float | Default | None) -> Any:
     """Run *job* outside of a transaction and return its value.
 
     Raises:
@@ -57,19 +64,19 @@ def run(fleet: Fleet, job: Job, timeout: float | None | Default) -> Any:
     statement = job.statement
     tries = 0
     limit = fleet.command_timeout if timeout is DEFAULT else limit_of(fleet, timeout)
-    if statement.kind is not _READ:  # type: ignore[union-attr]
-        check_place(statement, in_transaction=False)  # type: ignore[arg-type]
+    if statement.kind is not _READ:
+        check_place(statement, in_transaction=False)
     while True:
-        if statement.types is not None and job.buffers is None and job.arguments:  # type: ignore[union-attr]
+        if statement.types is not None and job.buffers is None and job.arguments:
             job.encode(fleet.types)
-        wire = fleet.place(statement)  # type: ignore[arg-type]
+        wire = fleet.place(statement)
         if wire is None:
             wire = fleet.acquire(statement, job.started)
             job.sent = now()
         if not tries:
             job.deadline = job.sent + limit
         try:
-            if statement.types is None or wire.read_only is not (statement.kind is _READ):  # type: ignore[union-attr]
+            if statement.types is None or wire.read_only is not (statement.kind is _READ):
                 _make_ready(fleet, wire, job)
             return wire.answer(job)
         except INTERRUPTS:
@@ -83,7 +90,6 @@ def run(fleet: Fleet, job: Job, timeout: float | None | Default) -> Any:
 
 def _make_ready(fleet: Fleet, wire: Any, job: Job) -> None:
     statement = job.statement
-    assert statement is not None
     fleet.ready(wire, statement, job.deadline)
     if job.buffers is None and job.arguments:
         try:
@@ -98,13 +104,13 @@ def _make_ready(fleet: Fleet, wire: Any, job: Job) -> None:
 
 def _decide(fleet: Fleet, wire: Any, job: Job, error: Exception, tries: int) -> None:
     """Prepare *job* for another try, or raise what the caller is to see."""
-    statement = job.statement
-    assert statement is not None
     explain(fleet.name, job, error)
     if isinstance(error, UsageError):
         raise error
     if isinstance(error, QueryCanceled) and job.expired:
-        raise QueryTimeoutError(f"{_where(fleet.name, job)}: cancelled at its time limit", "rolled back") from None
+        raise QueryTimeoutError(
+            f"{_where(fleet.name, job)}: cancelled at its time limit", "rolled back"
+        ) from None
     if isinstance(error, QueryTimeoutError):
         raise _timed_out(fleet.name, job, error) from None
     verdict = judge(job, error)
@@ -113,7 +119,8 @@ def _decide(fleet: Fleet, wire: Any, job: Job, error: Exception, tries: int) -> 
     if verdict is Verdict.UNKNOWN:
         fleet.meter.lost += 1
         raise OutcomeUnknownError(
-            f"{_where(fleet.name, job)}: the connection was lost before the answer came; it may have been done or not"
+            f"{_where(fleet.name, job)}: the connection was lost before the answer came; "
+            "it may have been done or not"
         ) from error
     if verdict is Verdict.RAISE or tries > len(fleet.lanes.wires) + fleet.settings.retry_max_attempts:
         fleet.meter.errors += 1
@@ -124,7 +131,6 @@ def _decide(fleet: Fleet, wire: Any, job: Job, error: Exception, tries: int) -> 
 
 def _prepare_again(wire: Any, job: Job, verdict: Verdict) -> None:
     statement = job.statement
-    assert statement is not None
     wire.pipeline.again(job)
     if verdict is Verdict.PREPARE:
         wire.pipeline.forget(statement)
@@ -138,7 +144,6 @@ def _prepare_again(wire: Any, job: Job, verdict: Verdict) -> None:
 
 def _timed_out(database: str, job: Job, error: QueryTimeoutError) -> QueryTimeoutError:
     text = f"{_where(database, job)}: {error}"
-    assert job.statement is not None
     if job.statement.kind is _READ:
         return QueryTimeoutError(text, error.outcome)
     return OutcomeUnknownTimeoutError(text)
@@ -152,7 +157,6 @@ def explain(database: str, job: Job, error: Exception) -> None:
 
 
 def _where(database: str, job: Job) -> str:
-    assert job.statement is not None
     return f"{database}: {_short(job.statement.sql)}"
 
 

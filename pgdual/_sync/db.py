@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
-from ..core import health
-from ..core.meter import Meter
-from ..core.pipeline import VALUE, Job
-from ..core.sizing import share_for, worker_share
-from ..core.statement import Statement, Statements, check_place
-from ..core.types import Types
-from ..errors import ClientClosedError
-from ..settings import DatabaseSettings, Settings
+from pgdual.core import health
+from pgdual.core.meter import Meter
+from pgdual.core.pipeline import VALUE, Job
+from pgdual.core.sizing import share_for, worker_share
+from pgdual.core.statement import Statement, Statements, check_place
+from pgdual.core.types import Types
+from pgdual.errors import ClientClosedError
+from pgdual.settings import DatabaseSettings, Settings
+
 from . import runtime
 from .adapt import register_on
 from .call import run
@@ -43,7 +44,7 @@ class DB(Queries):
         self._meter = Meter()
         self._hooks: list[Callable[[Any], Any]] = []
         self._registered: list[tuple[Any, str]] = []
-        self._fleet: Any = None
+        self._fleet: Fleet | None = None
         self._opening = runtime.Once()
         self._is_closed = False
 
@@ -53,7 +54,7 @@ class DB(Queries):
         if SCOPE.get() is not None:
             transaction = SCOPE.find(self, owner())
             if transaction is not None:
-                return transaction._run(job, timeout)  # type: ignore[no-any-return]
+                return transaction._run(job, timeout)
         fleet = self._fleet
         if fleet is None or fleet.home is not here():
             return self._open_and_run(job, timeout)
@@ -63,12 +64,12 @@ class DB(Queries):
         return run(self._ready_fleet(), job, timeout)
 
     def _run_many(self, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout) -> int:
-        transaction = SCOPE.find(self, owner())
+        transaction: Transaction | None = SCOPE.find(self, owner())
         if transaction is not None:
-            return transaction._run_many(statement, rows, timeout)  # type: ignore[no-any-return]
-        check_place(statement, in_transaction=False)
-        with Transaction(self) as transaction:
             return transaction._run_many(statement, rows, timeout)
+        check_place(statement, in_transaction=False)
+        with Transaction(self) as own:
+            return own._run_many(statement, rows, timeout)
 
     def transaction(
         self, isolation: Isolation | None = None, readonly: bool = False, deferrable: bool = False
@@ -116,7 +117,7 @@ class DB(Queries):
         self._statements = self._statements.anew()
 
     def pure(self, name: str) -> None:
-        """Take the user's word that function *name* has no side effects, so that calling it is a READ (Q1)."""
+        """Take the user's word that function *name* has no side effects: a call of it is a READ (Q1)."""
         self._statements.pure(name)
 
     # -- opening and closing ---------------------------------------------------------------------
@@ -144,20 +145,22 @@ class DB(Queries):
         if fleet is not None and not fleet.is_closed:
             fleet.close(self._get_settings().close_grace)
 
-    def _ready_fleet(self) -> Any:
+    def _ready_fleet(self) -> Fleet:
         home = here()
         fleet = self._fleet
         if fleet is not None and fleet.home is home:
             return fleet
         with self._opening.of(home):
             if self._is_closed:
-                raise ClientClosedError(f"the client of {self.name!r} was closed; make a new one, or open() it again")
+                raise ClientClosedError(
+                    f"the client of {self.name!r} was closed; make a new one, or open() it again"
+                )
             fleet = self._fleet
             if fleet is None or fleet.home is not home:
                 if fleet is not None and fleet.home is not None:
                     fleet.drop()
-                self._fleet = self._new_fleet()
-        return self._fleet
+                fleet = self._fleet = self._new_fleet()
+            return fleet
 
     def _new_fleet(self) -> Fleet:
         settings = self._database_settings()
@@ -187,7 +190,7 @@ class DB(Queries):
 
     def pool(self) -> runtime.Pool[Any]:
         """Return the psycopg pool that owns the connections."""
-        return (self._ready_fleet()).pool  # type: ignore[no-any-return]
+        return (self._ready_fleet()).pool
 
     # -- watching --------------------------------------------------------------------------------
 
@@ -206,13 +209,13 @@ class DB(Queries):
         try:
             fleet = self._ready_fleet()
             in_recovery = runtime.within(PROBE, self._probe(fleet))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+        except Exception as error:
             return health.report(self.name, self._figures(), error=error)
         return health.report(self.name, self._figures(), latency=now() - started, in_recovery=in_recovery)
 
     def _figures(self) -> dict[str, int]:
         if self._fleet is not None:
-            return self._fleet.figures()  # type: ignore[no-any-return]
+            return self._fleet.figures()
         return {"size": 0, "min_size": 0, "max_size": 0}
 
     def _probe(self, fleet: Any) -> bool:

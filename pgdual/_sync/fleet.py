@@ -14,15 +14,16 @@ from weakref import WeakSet
 
 import psycopg
 
-from ..core.lanes import Lanes
-from ..core.meter import Meter
-from ..core.pipeline import COMMAND, DESCRIBE, Job, command
-from ..core.sizing import Share
-from ..core.statement import Kind, Statement
-from ..core.types import Types
-from ..core.verdict import is_final
-from ..errors import ClientClosedError, PoolTimeoutError
-from ..settings import DatabaseSettings
+from pgdual.core.lanes import Lanes
+from pgdual.core.meter import Meter
+from pgdual.core.pipeline import DESCRIBE, Job, command
+from pgdual.core.sizing import Share
+from pgdual.core.statement import Kind, Statement
+from pgdual.core.types import Types
+from pgdual.core.verdict import is_final
+from pgdual.errors import ClientClosedError, PoolTimeoutError
+from pgdual.settings import DatabaseSettings
+
 from . import runtime
 from .runtime import DEPTH, INTERRUPTS, Connection, Pool, Turn, background, critical, now, soon
 from .wire import Wire
@@ -48,7 +49,7 @@ class Fleet:
         self.types = types
         self.meter = meter
         self.hooks = hooks
-        self.home = runtime.here()
+        self.home: Any = runtime.here()
         runtime.check_home(self.home)
         self.min_size, self.max_size = sizes
         self.acquire_timeout = settings.pool_timeout
@@ -172,16 +173,16 @@ class Fleet:
     def _line_up(self, statement: Statement | None) -> tuple[Any, Any]:
         if self.is_closed:
             raise ClientClosedError(f"the client of {self.name!r} is closed")
-        is_read = statement is not None and statement.kind is _READ
-        wire = None
-        if is_read:
-            assert statement is not None
-            wire = self.lanes.join(statement.service)
+        lanes = self.lanes
+        if statement is not None and statement.kind is _READ:
+            wire = lanes.join(statement.service)
+            alone = DEPTH == 1 or not lanes.is_quick(statement.service)
         else:
-            wire = self.lanes.take(read_only=False)
+            wire = lanes.take(read_only=False)
+            alone = True
         if wire is not None:
             return wire, None
-        turn = Turn(not is_read or DEPTH == 1 or not self.lanes.is_quick(statement.service), is_read)
+        turn = Turn(alone)
         self.lanes.wait(turn)
         self.grow()
         return None, turn
@@ -295,7 +296,7 @@ class Fleet:
             return
         try:
             runtime.within(self.settings.command_timeout, wire.clean(self.hooks))
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, the session is not to be trusted
+        except Exception as error:
             wire.lose(psycopg.OperationalError(f"the session could not be cleaned: {error}"))
             return
         self.answered(wire, 1)
@@ -371,9 +372,12 @@ class Fleet:
     def _surplus(self) -> list[Any]:
         moment = now()
         wanted = self.pool.get_stats().get("requests_waiting", 0) - self.growing
-        found = []
+        found: list[Any] = []
         for wire in list(self.lanes.idle):
-            is_spare = len(self.lanes.wires) > self.min_size and moment - wire.idle_since > self.settings.pool_max_idle
+            is_spare = (
+                len(self.lanes.wires) > self.min_size
+                and moment - wire.idle_since > self.settings.pool_max_idle
+            )
             if is_spare or moment > wire.retire_at or len(found) < wanted:
                 self.lanes.remove(wire)
                 found.append(wire)

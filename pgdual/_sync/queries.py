@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, overload
 
-from ..core.pipeline import ROW, ROWS, SCRIPT, STATUS, VALUE, Job
-from ..core.record import Record
-from ..core.statement import Kind, Statement, Statements, check_arguments
+from pgdual.core.pipeline import ROW, ROWS, SCRIPT, STATUS, VALUE, Job
+from pgdual.core.record import Record
+from pgdual.core.statement import Kind, Statement, Statements, check_arguments
+
 from .call import DEFAULT, Default
 
 T = TypeVar("T")
-Timeout = float | None | Default
+Timeout = float | Default | None
 
 
 class Queries:
@@ -86,7 +87,12 @@ class Queries:
         return self._run(job, timeout)
 
     def fetchval(
-        self, sql: str, *args: Any, column: int | str = 0, timeout: Timeout = DEFAULT, idempotent: bool = False
+        self,
+        sql: str,
+        *args: Any,
+        column: int | str = 0,
+        timeout: Timeout = DEFAULT,
+        idempotent: bool = False,
     ) -> Any:
         """Return one value of the first row, or None if there is no row.
 
@@ -105,7 +111,7 @@ class Queries:
         Without arguments *sql* may be a script of several statements; the status is the last one's.
         """
         job = self._job(STATUS, sql, args)
-        if job.statement.kind is Kind.SCRIPT:  # type: ignore[union-attr]
+        if job.statement.kind is Kind.SCRIPT:
             job.want = SCRIPT
         return str(self._run(job, timeout))
 

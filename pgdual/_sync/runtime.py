@@ -10,19 +10,44 @@ import os
 import threading
 from collections.abc import Callable
 from functools import wraps
-from time import monotonic as now
-from time import sleep as sleep
+from time import monotonic, sleep
 from typing import Any, TypeVar
 from weakref import WeakSet
 
 import psycopg
-from psycopg_pool import ConnectionPool as Pool
+from psycopg_pool import ConnectionPool
 
-from ..core.scope import Scope
+from pgdual.core.scope import Scope
+
+__all__ = [
+    "DEPTH",
+    "FACE",
+    "INTERRUPTS",
+    "SCOPE",
+    "Connection",
+    "Guard",
+    "Keeper",
+    "Lock",
+    "Once",
+    "Pool",
+    "Turn",
+    "background",
+    "check_home",
+    "critical",
+    "here",
+    "now",
+    "owner",
+    "sleep",
+    "soon",
+    "watch_fork",
+    "within",
+]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
+now = monotonic
+Pool = ConnectionPool
 FACE = "sync"
 SCOPE = Scope("pgdual_sync")
 DEPTH = 1  # a thread has its wire to itself: lanes are not shared
@@ -46,7 +71,7 @@ class Connection(psycopg.Connection[Any]):
         fleet.connected(connection)
         return connection
 
-    def __del__(self) -> None:
+    def __del__(self, _: Any = None) -> None:
         """Say nothing: a connection that is open at the interpreter's exit is no mistake (P4)."""
 
 
@@ -79,13 +104,12 @@ def critical(method: F) -> F:
 class Turn:
     """A call's place in line: `give` hands it a wire, `wait` takes it."""
 
-    __slots__ = ("_closed", "_error", "_ready", "_wire", "alone", "read_only")
+    __slots__ = ("_closed", "_error", "_ready", "_wire", "alone")
 
-    def __init__(self, alone: bool, read_only: bool) -> None:
+    def __init__(self, alone: bool) -> None:
         self.alone = alone
-        self.read_only = read_only
         self._ready = threading.Lock()
-        self._ready.acquire()  # noqa: SIM115 - released by whoever ends the wait
+        self._ready.acquire()
         self._closed = False
         self._wire: Any = None
         self._error: Exception | None = None
@@ -108,7 +132,7 @@ class Turn:
 
     def wait(self, seconds: float) -> Any:
         """Return the wire, or None when *seconds* have passed."""
-        self._ready.acquire(timeout=min(max(seconds, 0), threading.TIMEOUT_MAX))  # noqa: SIM115
+        self._ready.acquire(timeout=min(max(seconds, 0), threading.TIMEOUT_MAX))
         if self._error is not None:
             raise self._error
         return self._wire
@@ -140,7 +164,9 @@ class Keeper:
 
     def __init__(self, seconds: float, function: Callable[[], Any]) -> None:
         self._stopped = threading.Event()
-        thread = threading.Thread(target=self._run, args=(seconds, function), name="pgdual-keeper", daemon=True)
+        thread = threading.Thread(
+            target=self._run, args=(seconds, function), name="pgdual-keeper", daemon=True
+        )
         thread.start()
 
     def _run(self, seconds: float, function: Callable[[], Any]) -> None:

@@ -6,7 +6,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
-from ..settings import Database, DatabaseSettings, get_config
+from pgdual.settings import Database, DatabaseSettings, get_config
+
 from .client import Client
 from .db import Borrowed
 from .runtime import Pool
@@ -135,7 +136,10 @@ def execute_for_db(query: str, *args: Any, database: Name = _MAIN, **options: An
 
 
 def transaction_for_db(
-    database: Name = _MAIN, isolation: Isolation | None = None, readonly: bool = False, deferrable: bool = False
+    database: Name = _MAIN,
+    isolation: Isolation | None = None,
+    readonly: bool = False,
+    deferrable: bool = False,
 ) -> Transaction:
     """Return a transaction on one database; see `transaction`."""
     return client[database].transaction(isolation, readonly, deferrable)

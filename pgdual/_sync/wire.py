@@ -15,10 +15,10 @@ from typing import Any
 
 import psycopg
 
-from ..core.lanes import learn
-from ..core.pipeline import STATUS, Job, Pipeline, command
-from ..core.statement import Kind
-from ..errors import QueryTimeoutError, UsageError
+from pgdual.core.lanes import learn
+from pgdual.core.pipeline import STATUS, Job, Pipeline, command
+from pgdual.core.statement import Kind
+from pgdual.errors import QueryTimeoutError, UsageError
 
 # How long a cancelled statement may keep its caller past the deadline before the socket is closed (D2).
 PATIENCE = 0.5  # seconds
@@ -34,8 +34,21 @@ class Wire:
     """A connection and the job on it; what `core.lanes` calls a lane."""
 
     __slots__ = (
-        "_fleet", "_poll", "_last", "alone", "backlog", "closing", "connection", "dead", "dirty", "held",
-        "idle_since", "load", "pipeline", "read_only", "retire_at",
+        "_fleet",
+        "_last",
+        "_poll",
+        "alone",
+        "backlog",
+        "closing",
+        "connection",
+        "dead",
+        "dirty",
+        "held",
+        "idle_since",
+        "load",
+        "pipeline",
+        "read_only",
+        "retire_at",
     )  # fmt: skip
 
     def __init__(self, connection: Any, fleet: Any, retire_at: float) -> None:

@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Run the `pgdual` command, or say what to install when the extra is missing."""
     try:
-        from pgdual.cli.app import app  # noqa: PLC0415 - only here may the extra be missing
+        from pgdual.cli.app import app
     except ModuleNotFoundError as missing:
         library = str(missing.name).partition(".")[0]
         if library not in {"typer", "rich"}:

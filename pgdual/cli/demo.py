@@ -33,8 +33,10 @@ def demo(
 ) -> None:
     """Run a small trading day on two databases and check its books.
 
-    Starts two private PostgreSQL servers, or uses those of POSTGRES_DSN and VB_POSTGRES_DSN when both
-    are set, in schemas of its own that it drops again. Exits with 1 when a sum disagrees.
+    Starts two private PostgreSQL servers. When POSTGRES_DSN and VB_POSTGRES_DSN
+    are both set it uses those, in schemas of its own that it drops at the end.
+
+    Exits with 1 when a sum disagrees.
     """
     if quick:
         users, orders = max(users // 10, 1), max(orders // 10, 1)

@@ -90,7 +90,7 @@ def counting(console: Console, of: int) -> Iterator[Tally]:
 def table_of(phases: Sequence[Phase]) -> Table:
     """Return the closing table, a row for each phase, in 80 columns."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("database, face")
+    table.add_column("database")
     for heading in ("rows", "calls", "calls/s", "acquire ms\np50   p95   p99", "query ms\np50   p95   p99"):
         table.add_column(heading, justify="right", no_wrap=True)
     for phase in phases:

@@ -121,7 +121,7 @@ class Order:
 
 def plan_wishes(users: Sequence[User], count: int, seed: int = 0) -> list[Wish]:
     """Return *count* wishes of random users, three purchases to one sale."""
-    dice = random.Random(seed)  # noqa: S311 - a market, not a secret
+    dice = random.Random(seed)
     symbols, sides = list(OPENING_QUOTES), ("buy", "buy", "buy", "sell")
     return [
         Wish(dice.choice(users), dice.choice(symbols), dice.choice(sides), dice.randint(1, 20))
@@ -238,7 +238,7 @@ async def _fill_orders(vb_db: AsyncDB, placed: asyncio.Queue[Order | None], tell
 
 
 async def _move_quotes(vb_db: AsyncDB) -> None:
-    dice = random.Random(1)  # noqa: S311 - a market, not a secret
+    dice = random.Random(1)
     while True:  # until the market closes and cancels the task
         await asyncio.sleep(TICK)
         factor = Decimal(dice.randint(990, 1010)) / 1000

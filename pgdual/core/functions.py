@@ -174,7 +174,7 @@ READERS: frozenset[str] = frozenset(
     variance version websearch_to_tsquery width width_bucket xid xml xml_is_well_formed
     xml_is_well_formed_content xml_is_well_formed_document xmlagg xmlcomment xmlexists xmltext xmlvalidate
     xpath xpath_exists
-    """.split()  # noqa: SIM905 - one word a string would be three times the text
+    """.split()  # noqa: SIM905
 )
 """Functions without side effects (Q1)."""
 

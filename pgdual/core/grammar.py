@@ -45,6 +45,7 @@ _AFTER = {
     "materialized": frozenset({"not"}),
     "second": frozenset({"interval", "to", LITERAL}),
 }
+_ITEM = frozenset({"by", ",", "(", "all", "distinct"})  # what an item of GROUP BY stands after
 # Words after which a name and a parenthesis are a type, an alias or a table, with its columns.
 _NAMES_FOLLOW = frozenset({"::", "as", "with", "recursive", "into", "ordinality"})
 _NO_QUERY = frozenset(
@@ -281,7 +282,7 @@ def _is_syntax(words: list[str], at: int, before: str, frame: _Frame) -> bool:
     if word in _AFTER:
         return before in _AFTER[word] and (word != "materialized" or words[at - 3 : at - 2] == ["as"])
     if word in ("rollup", "cube"):
-        return frame.clause == "group" or frame.opener == "sets"
+        return before in _ITEM and (frame.clause == "group" or frame.opener == "sets")
     if word == "conflict":
         return before == "on" and words[0] in ("insert", "with")
     if word == "columns":

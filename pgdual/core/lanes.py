@@ -36,7 +36,6 @@ class Waiter(Protocol):
     """A call in line."""
 
     alone: bool
-    read_only: bool
 
     def give(self, wire: Any) -> bool:
         """Hand the wire over; return False if the call has given up."""

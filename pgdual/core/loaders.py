@@ -18,9 +18,11 @@ from psycopg.adapt import AdaptersMap, Dumper, Loader
 from psycopg.pq import Format
 
 try:
-    from orjson import loads as json_loads
+    import orjson
+
+    json_loads: Any = orjson.loads
 except ImportError:
-    from json import loads as json_loads
+    json_loads = json.loads
 
 _JSONB_VERSION = 1  # the byte before the text of a binary jsonb
 
@@ -88,12 +90,12 @@ def install_json(adapters: AdaptersMap) -> None:
 _LARGEST: dict[str, Any] = {
     "date": dt.date.max,
     "timestamp": dt.datetime.max,
-    "timestamptz": dt.datetime.max.replace(tzinfo=dt.timezone.utc),
+    "timestamptz": dt.datetime.max.replace(tzinfo=dt.UTC),
 }
 _SMALLEST: dict[str, Any] = {
     "date": dt.date.min,
     "timestamp": dt.datetime.min,
-    "timestamptz": dt.datetime.min.replace(tzinfo=dt.timezone.utc),
+    "timestamptz": dt.datetime.min.replace(tzinfo=dt.UTC),
 }
 
 
@@ -105,10 +107,10 @@ def forgiving(adapters: AdaptersMap) -> AdaptersMap:
     copy = AdaptersMap(adapters)
     for name in _LARGEST:
         oid = copy.types[name].oid
-        for format in Format:
-            inner = adapters.get_loader(oid, format)
+        for form in Format:
+            inner = adapters.get_loader(oid, form)
             assert inner is not None
-            copy.register_loader(name, _infinite(name, inner, format))
+            copy.register_loader(name, _infinite(name, inner, form))
     return copy
 
 

@@ -47,7 +47,7 @@ class Histogram:
         return sum(self.buckets)
 
     def quantile(self, share: float) -> float:
-        """Return the duration in seconds that *share* (0 to 1) of the records do not exceed, or 0.0 if none."""
+        """Return the seconds that *share* (0 to 1) of the records do not exceed; 0.0 if there are none."""
         wanted = share * self.count
         seen = 0
         for index, count in enumerate(self.buckets):
@@ -88,7 +88,18 @@ def middle(index: int) -> float:
 class Meter:
     """What one database did: calls by outcome, rows, and the time spent waiting and running."""
 
-    __slots__ = ("acquire", "calls", "errors", "lost", "read", "resent", "rows", "transaction", "transactions", "write")
+    __slots__ = (
+        "acquire",
+        "calls",
+        "errors",
+        "lost",
+        "read",
+        "resent",
+        "rows",
+        "transaction",
+        "transactions",
+        "write",
+    )
 
     def __init__(self) -> None:
         self.reset()

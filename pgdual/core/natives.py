@@ -72,9 +72,7 @@ _NAMED: dict[str, dict[type, Way | None]] = {
     "json": {NoneType: TEXT, object: _JSON},
     "jsonb": {NoneType: TEXT, object: _JSON},
 }
-NATIVE: dict[int, dict[type, Way | None]] = {
-    _adapters.types[name].oid: ways for name, ways in _NAMED.items()
-}
+NATIVE: dict[int, dict[type, Way | None]] = {_adapters.types[name].oid: ways for name, ways in _NAMED.items()}
 LIMITS: dict[int, tuple[int, int]] = {
     _adapters.types["int2"].oid: (-(1 << 15), (1 << 15) - 1),
     _adapters.types["int4"].oid: (-(1 << 31), (1 << 31) - 1),

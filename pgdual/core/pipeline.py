@@ -19,7 +19,9 @@ from math import inf
 from typing import Any
 
 import psycopg
-from psycopg.adapt import AdaptersMap, Transformer
+from psycopg.abc import Transformer
+from psycopg.adapt import AdaptersMap
+from psycopg.adapt import Transformer as NewTransformer
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
@@ -68,7 +70,7 @@ class Job:
     deadline = inf
     service = 0.0  # seconds that it is expected to take
 
-    def __init__(self, want: int, statement: Statement | None = None, arguments: Sequence[Any] = ()) -> None:
+    def __init__(self, want: int, statement: Statement, arguments: Sequence[Any] = ()) -> None:
         self.want = want
         self.statement = statement
         self.arguments = arguments
@@ -80,7 +82,6 @@ class Job:
             UsageError: An argument does not fit; it is named.
         """
         statement, arguments = self.statement, self.arguments
-        assert statement is not None
         classes = tuple(map(type, arguments))
         plan = statement.plans.get(classes)
         if plan is None:
@@ -99,9 +100,13 @@ def _new_plan(statement: Statement, classes: tuple[type, ...], types: Types) -> 
     return plan
 
 
+# What stands for a statement in a job that has none: one of pgdual's own commands.
+_COMMAND = Statement("COMMIT")
+
+
 def command(text: bytes) -> Job:
     """Return a job that runs one of pgdual's own commands: BEGIN, COMMIT, SAVEPOINT, SET."""
-    job = Job(COMMAND)
+    job = Job(COMMAND, _COMMAND)
     job.text = text
     return job
 
@@ -128,7 +133,17 @@ class _Context:
 class Pipeline:
     """The jobs of one connection, in the order in which they were sent."""
 
-    __slots__ = ("_connection", "_context", "_outdated", "_types", "lost", "owed", "pgconn", "prepared", "unnamed")
+    __slots__ = (
+        "_connection",
+        "_context",
+        "_outdated",
+        "_types",
+        "lost",
+        "owed",
+        "pgconn",
+        "prepared",
+        "unnamed",
+    )
 
     def __init__(self, connection: Any, types: Types, unnamed: bool) -> None:
         self._connection = connection
@@ -178,17 +193,24 @@ class Pipeline:
             self._send_other(job)
             return
         statement = job.statement
-        prepared = self.prepared.get(statement.name)  # type: ignore[union-attr]
+        prepared = self.prepared.get(statement.name)
         if prepared is None:
             prepared = self._send_parse(job)
         job.prepared = prepared
         if self.unnamed:
             pgconn.send_query_params(
-                statement.query, job.buffers, statement.types, job.formats, statement.result_format  # type: ignore[union-attr]
+                statement.query,
+                job.buffers,
+                statement.types,
+                job.formats,
+                statement.result_format,
             )
         else:
             pgconn.send_query_prepared(
-                statement.name, job.buffers, job.formats, statement.result_format  # type: ignore[union-attr]
+                statement.name,
+                job.buffers,
+                job.formats,
+                statement.result_format,
             )
         pgconn.pipeline_sync()
         self.owed.append(job)
@@ -212,7 +234,6 @@ class Pipeline:
         if self.unnamed:
             return prepared
         statement = job.statement
-        assert statement is not None
         if statement.name in self._outdated:
             self._outdated.discard(statement.name)
             self.pgconn.send_close_prepared(statement.name)
@@ -241,7 +262,6 @@ class Pipeline:
 
     def _send_describe(self, job: Job) -> None:
         statement = job.statement
-        assert statement is not None
         name = b"" if self.unnamed else statement.name
         if self.unnamed:
             self.pgconn.send_prepare(b"", statement.query)
@@ -252,7 +272,6 @@ class Pipeline:
 
     def _send_script(self, job: Job) -> None:
         # The simple protocol has no place in a pipeline; the wire is alone, so nothing else is owed.
-        assert job.statement is not None
         self.pgconn.exit_pipeline_mode()
         self.pgconn.send_query(job.statement.query)
         self.owed.append(job)
@@ -266,7 +285,6 @@ class Pipeline:
     def begin_many(self, job: Job) -> None:
         """Queue the start of an executemany: what goes before its rows."""
         self._send_prelude(job)
-        assert job.statement is not None
         job.prepared = self.prepared.get(job.statement.name) or self._send_parse(job)
         job.value = 0
         self.owed.append(job)
@@ -274,7 +292,6 @@ class Pipeline:
     def send_row(self, job: Job) -> None:
         """Queue one row of an executemany."""
         statement = job.statement
-        assert statement is not None
         if self.unnamed:
             self.pgconn.send_query_params(statement.query, job.buffers, statement.types, job.formats)
         else:
@@ -329,7 +346,7 @@ class Pipeline:
         elif job.want <= STATUS:
             try:
                 job.value = self._load(job, result)
-            except Exception as error:  # noqa: BLE001 - a loader's error belongs to this call alone
+            except Exception as error:
                 job.error = error
         else:
             self._take_other(job, result)
@@ -338,7 +355,6 @@ class Pipeline:
         # L2: an error after the result replaces the result.
         job.error = error_from_result(result, encoding="utf-8")
         if job.lead and job.parses:
-            assert job.statement is not None
             self.prepared.pop(job.statement.name, None)
 
     def _take_other(self, job: Job, result: PGresult) -> None:
@@ -364,14 +380,14 @@ class Pipeline:
         try:
             return _rows(job, prepared, transformer, result.ntuples)
         except psycopg.DataError:
-            forgiving = Transformer(_Context(self._types.forgiving, self._connection))
+            forgiving = NewTransformer(_Context(self._types.forgiving, self._connection))
             forgiving.set_pgresult(result)
             return _rows(job, prepared, forgiving, result.ntuples)
         finally:
             transformer.set_pgresult(None, set_loaders=False)
 
     def _learn(self, prepared: Prepared, result: PGresult) -> None:
-        transformer = Transformer(self._context)
+        transformer = NewTransformer(self._context)
         transformer.set_pgresult(result)
         prepared.transformer = transformer
         prepared.names = names_of(result)
@@ -391,7 +407,7 @@ def _rows(job: Job, prepared: Prepared, transformer: Transformer, count: int) ->
     want = job.want
     if want == VALUE:
         position = job.column if job.column == 0 else column_position(job.column, prepared.names)
-        return transformer.load_row(0, tuple)[position] if count else None  # type: ignore[index]
+        return transformer.load_row(0, tuple)[position] if count else None
     make = prepared.make if job.into is None else maker(job.into, prepared.names)
     if want == ROW:
         return transformer.load_row(0, make) if count else None

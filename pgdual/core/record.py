@@ -11,12 +11,12 @@ from collections import namedtuple
 from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
 from typing import Any, ClassVar
 
-from ..errors import UsageError
+from pgdual.errors import UsageError
 
 Maker = Callable[[Any], Any]
 
 # The C descriptor behind namedtuple's fields: ten times faster than a property over itemgetter.
-_Column: Any = type(namedtuple("_Shape", "column").column)
+_Column: Any = type(vars(namedtuple("_Shape", "column"))["column"])
 
 # N3: bounded. A class is about 3 kB; a service rarely has more than a few hundred row shapes.
 SHAPES = 512
@@ -145,7 +145,8 @@ def _make_maker(into: Any, names: tuple[str, ...]) -> Maker:
         if hasattr(into, "__struct_fields__"):
             return _struct_maker(into, names)
     raise UsageError(
-        f"into={into!r} is not a row shape: give tuple, dict, a dataclass, a pydantic model or a msgspec Struct"
+        f"into={into!r} is not a row shape: give tuple, dict, a dataclass, a pydantic model "
+        "or a msgspec Struct"
     )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any
 
-from ..errors import TransactionClosedError, TransactionOwnerError
+from pgdual.errors import TransactionClosedError, TransactionOwnerError
 
 
 class Frame:

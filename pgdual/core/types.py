@@ -16,11 +16,13 @@ from types import NoneType
 from typing import Any, NamedTuple
 
 import psycopg
-from psycopg.abc import Dumper
-from psycopg.adapt import AdaptersMap, PyFormat, Transformer
+from psycopg.abc import Dumper, Transformer
+from psycopg.adapt import AdaptersMap, PyFormat
+from psycopg.adapt import Transformer as NewTransformer
 from psycopg.pq import Format
 
-from ..errors import UsageError
+from pgdual.errors import UsageError
+
 from .frame import array
 from .loaders import forgiving, install_json
 from .natives import LIMITS, NATIVE, RAW, TEXT, Way, accepted, hint, native_way
@@ -69,7 +71,7 @@ class _Slots(AdaptersMap):
             self._chosen.append(dumper)
         return self._chosen.index(dumper)
 
-    def get_dumper_by_oid(self, oid: int, format: Format) -> type[Dumper]:
+    def get_dumper_by_oid(self, oid: int, format: Format) -> type[Dumper]:  # noqa: A002 - psycopg's name
         return self._chosen[oid]
 
 
@@ -87,7 +89,7 @@ class Types:
     def refresh(self) -> None:
         """Take up adapters that were registered since."""
         self.forgiving = forgiving(self.adapters)
-        self._by_value = Transformer(self)
+        self._by_value = NewTransformer(self)
 
     def result_format(self, oids: Iterable[int]) -> int:
         """Return 1 (binary) if every column's type has a binary loader, else 0 (text) (Q6)."""
@@ -113,7 +115,7 @@ class Types:
 
     def transformer(self, dumpers: Sequence[type[Dumper]]) -> Transformer:
         """Return a Transformer that dumps a sequence with these dumpers, one a position, in C."""
-        transformer = Transformer(self._slots)
+        transformer = NewTransformer(self._slots)
         transformer.set_dumper_types([self._slots.slot(dumper) for dumper in dumpers], BINARY)
         return transformer
 
@@ -133,7 +135,9 @@ class Types:
 
     def by_value(self, value: Any) -> tuple[Any, int]:
         """Dump *value* as text by its class alone; the server parses it for the parameter's type."""
-        return (None if value is None else self._by_value.get_dumper(value, PyFormat.TEXT).dump(value)), Format.TEXT
+        return (
+            None if value is None else self._by_value.get_dumper(value, PyFormat.TEXT).dump(value)
+        ), Format.TEXT
 
     def element_of(self, oid: int) -> int:
         """Return the element type of array type *oid*, or 0 if it is not a known array type."""

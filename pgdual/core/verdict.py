@@ -41,7 +41,6 @@ _CACHED_PLAN = b"RevalidateCachedQuery"
 def judge(job: Job, error: Exception) -> Verdict:
     """Return what may be done after *job* ended in *error* outside of a transaction."""
     statement = job.statement
-    assert statement is not None
     if job.lost:
         return Verdict.AGAIN if statement.kind is READ else Verdict.UNKNOWN
     state = getattr(error, "sqlstate", None)

@@ -24,7 +24,7 @@ from .process import LOOPBACK, Home, Server, package_folder, program_folder
 AS_SOMEBODY = ["unshare", "--user", "--map-user=1000", "--map-group=1000", "--"]
 SOCKET_PORT = 5432
 SYSTEM = Path("/usr/lib/postgresql")  # a folder for each major version
-FAST = {"fsync": False, "synchronous_commit": False, "full_page_writes": False}
+FAST = {"fsync": False, "full_page_writes": False}
 Setting = str | int | float | bool
 
 
@@ -85,7 +85,7 @@ def _program(name: str) -> list[str]:
 def _initdb(data: Path, environment: Mapping[str, str]) -> None:
     # The C locale is the one that every build on every machine has; it sorts UTF-8 by code point.
     options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
-    done = subprocess.run(  # noqa: S603 - a program that was looked for
+    done = subprocess.run(
         [*_program("initdb"), "-D", str(data), *options],
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -113,9 +113,8 @@ class Postgres(Server):
         socket: Listen on a unix socket only, instead of on a loopback port only.
         data: A data folder to use and keep, made if it does not exist; else a temporary one.
         port: A fixed TCP port; else a free one.
-        fast: Do without fsync, synchronous_commit and full_page_writes: for tests and measurements. A
-            crash of the machine may lose the data, and `kill` the commits of the last 0.6 seconds;
-            the setting `synchronous_commit=True` keeps those.
+        fast: Do without fsync and full_page_writes: for tests and measurements. A crash of the machine
+            may lose the data; a crash of the server, as by `kill`, loses nothing.
         start_timeout: Seconds within which the server must be ready.
     """
 

@@ -104,7 +104,7 @@ class Home:
             str(int(number)),
             str(self.path),
         ]
-        self._guard = subprocess.Popen(  # noqa: S603 - our own program
+        self._guard = subprocess.Popen(
             program,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -143,7 +143,7 @@ class Process:
         self._lock = home.path / guard.LOCK
         with self._lock.open("wb") as held, log.open("ab") as output:
             fcntl.flock(held, fcntl.LOCK_EX)
-            self._popen = subprocess.Popen(  # noqa: S603 - a program that was looked for
+            self._popen = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -2,6 +2,8 @@
 
 import pytest
 
+from pgdual.aio import AsyncClient
+
 from .runtime import FACE, Event, gather, sleep, spawn, wait_until
 
 
@@ -77,5 +79,5 @@ async def test_wait_until_asks_calls_of_its_side() -> None:
 
 
 def test_face() -> None:
-    """A test can say which side it is on."""
-    assert __name__.rpartition(".test_")[0].rpartition("_")[2] == FACE
+    """A test runs on the face of its own side, and can say which."""
+    assert AsyncClient.__module__ == f"pgdual._{FACE}.client"

@@ -3,6 +3,8 @@
 
 import pytest
 
+from pgdual.sync import Client
+
 from .runtime import FACE, Event, gather, sleep, spawn, wait_until
 
 
@@ -78,5 +80,5 @@ def test_wait_until_asks_calls_of_its_side() -> None:
 
 
 def test_face() -> None:
-    """A test can say which side it is on."""
-    assert __name__.rpartition(".test_")[0].rpartition("_")[2] == FACE
+    """A test runs on the face of its own side, and can say which."""
+    assert Client.__module__ == f"pgdual._{FACE}.client"

@@ -52,6 +52,7 @@ READS = """
     select * from t tablesample system (10)
     select distinct on (a) b from t order by a, (b)
     select a from t group by rollup (a), cube (b), grouping sets ((a), (b), cube (a)), (c)
+    select a from t group by distinct cube (a), rollup (b)
     select 1 limit (1) offset (2)
     select 1 fetch first (1) rows only
     with x as (select 1) select * from x
@@ -134,6 +135,7 @@ WRITES = """
     select a from t group by rollup (f(1))
     select a, cube(1, 2) from t
     select 1 order by rollup(1)
+    select a from t group by b % rollup(1)
     select case f(1) when 1 then 2 end
     select case when f(1) then 2 end
     select distinct f(1)

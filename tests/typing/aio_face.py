@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from typing import Any, assert_type
 
-from pgdual._async.db import AsyncDB
-from pgdual._async.transaction import AsyncTransaction
-from pgdual.aio import AsyncClient, db, execute_for_db, fetch_for_db, fetchrow_for_db
 from pydantic import BaseModel
 
-from pgdual.core.record import Record
+from pgdual.aio import (
+    AsyncClient,
+    AsyncDB,
+    AsyncTransaction,
+    Record,
+    db,
+    execute_for_db,
+)
 
 
 @dataclass
@@ -51,9 +55,6 @@ async def transactions() -> None:
         assert_type(await tx.fetchrow("select 1"), Record | None)
         async with tx.transaction() as inner:
             assert_type(inner, AsyncTransaction)
-    async for attempt in db.attempts():
-        async with attempt as again:
-            assert_type(again, AsyncTransaction)
     db.transaction(isolation="dirty")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
@@ -66,6 +67,4 @@ async def clients() -> None:
 
 async def guide() -> None:
     """The guide's functions give what the methods give."""
-    assert_type(await fetch_for_db("vb", "select 1"), list[Record])
-    assert_type(await fetchrow_for_db("vb", "select 1"), Record | None)
-    assert_type(await execute_for_db("vb", "select 1"), str)
+    assert_type(await execute_for_db("select 1", database="vb"), str)

@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from typing import Any, assert_type
 
-from pgdual._sync.db import DB
-from pgdual._sync.transaction import Transaction
-from pgdual.sync import Client, db, execute_for_db, fetch_for_db, fetchrow_for_db
 from pydantic import BaseModel
 
-from pgdual.core.record import Record
+from pgdual.sync import (
+    DB,
+    Client,
+    Record,
+    Transaction,
+    db,
+    execute_for_db,
+)
 
 
 @dataclass
@@ -51,9 +55,6 @@ def transactions() -> None:
         assert_type(tx.fetchrow("select 1"), Record | None)
         with tx.transaction() as inner:
             assert_type(inner, Transaction)
-    for attempt in db.attempts():
-        with attempt as again:
-            assert_type(again, Transaction)
     db.transaction(isolation="dirty")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
@@ -66,6 +67,4 @@ def clients() -> None:
 
 def guide() -> None:
     """The guide's functions give what the methods give."""
-    assert_type(fetch_for_db("vb", "select 1"), list[Record])
-    assert_type(fetchrow_for_db("vb", "select 1"), Record | None)
-    assert_type(execute_for_db("vb", "select 1"), str)
+    assert_type(execute_for_db("select 1", database="vb"), str)
