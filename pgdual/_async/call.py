@@ -60,6 +60,7 @@ async def run(fleet: AsyncFleet, job: Job, timeout: float | Default | None) -> A
         psycopg.Error: What the server said.
     """
     job.started = job.sent = now()
+    job.placed = True
     statement = job.statement
     tries = 0
     limit = fleet.command_timeout if timeout is DEFAULT else limit_of(fleet, timeout)
@@ -76,7 +77,12 @@ async def run(fleet: AsyncFleet, job: Job, timeout: float | Default | None) -> A
             job.deadline = job.sent + limit
         try:
             if statement.types is None or wire.read_only is not (statement.kind is _READ):
-                await _make_ready(fleet, wire, job)
+                await fleet.ready(wire, statement, job.deadline)
+                job.sent = now()
+            if job.buffers is None and job.arguments:
+                _encode_on(fleet, wire, job)
+            if statement.leaves_traces:
+                wire.dirty = True
             return await wire.answer(job)
         except INTERRUPTS:
             wire.forsake(job)
@@ -87,18 +93,13 @@ async def run(fleet: AsyncFleet, job: Job, timeout: float | Default | None) -> A
             job.sent = now()
 
 
-async def _make_ready(fleet: AsyncFleet, wire: Any, job: Job) -> None:
-    statement = job.statement
-    await fleet.ready(wire, statement, job.deadline)
-    if job.buffers is None and job.arguments:
-        try:
-            job.encode(fleet.types)
-        except UsageError:
-            wire.release()
-            raise
-    if statement.leaves_traces:
-        wire.dirty = True
-    job.sent = now()
+def _encode_on(fleet: AsyncFleet, wire: Any, job: Job) -> None:
+    # The statement was described after the call began.
+    try:
+        job.encode(fleet.types)
+    except UsageError:
+        wire.release()
+        raise
 
 
 def _decide(fleet: AsyncFleet, wire: Any, job: Job, error: Exception, tries: int) -> None:

@@ -234,7 +234,6 @@ class AsyncBorrowed:
     async def __aenter__(self) -> Any:
         fleet = await self._database._ready_fleet()
         wire = fleet.place_alone() or await fleet.acquire(None, now())
-        fleet.lend(wire)
         wire.dirty = True
         self._wire = wire
         return await wire.lend()

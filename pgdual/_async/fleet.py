@@ -207,11 +207,6 @@ class AsyncFleet:
         while waiting:
             waiting.popleft().fail(error)
 
-    def lend(self, wire: Any) -> None:
-        """Let nobody join *wire*, and let its answers not free it: a transaction or a borrower has it."""
-        wire.held = True
-        self.keep(wire)
-
     @critical
     def keep(self, wire: Any) -> None:
         """Let nobody join *wire* any more."""
@@ -224,7 +219,6 @@ class AsyncFleet:
 
         The wire comes back as it was placed; if anything fails it is released.
         """
-        wire.held = True
         try:
             is_read = statement.kind is _READ
             if wire.read_only is not is_read:
@@ -232,10 +226,8 @@ class AsyncFleet:
             if statement.types is None and statement.kind is not Kind.SCRIPT:
                 await self.describe(wire, statement, deadline)
         except BaseException:
-            wire.held = False
             wire.release()
             raise
-        wire.held = False
         if is_read and self.lanes.is_quick(statement.service):
             self._open_up(wire)
 

@@ -52,7 +52,6 @@ class _Session:
         fleet = self.fleet
         started = now()
         wire = fleet.place_alone() or await fleet.acquire(None, started)
-        fleet.lend(wire)
         self.wire = wire
         if wire.read_only and "READ" not in self.begin:
             self.begin += " READ WRITE"
@@ -224,7 +223,6 @@ class _Session:
         """Give the wire back."""
         wire, self.wire = self.wire, None
         if wire is not None and not wire.dead:
-            wire.held = False
             wire.release()
 
 

@@ -33,7 +33,7 @@ class Wire:
 
     __slots__ = (
         "_fd", "_fleet", "_last", "_loop", "_timer", "_watch", "_writing",
-        "alone", "backlog", "closing", "connection", "dead", "dirty", "held", "idle_since", "load",
+        "alone", "backlog", "closing", "connection", "dead", "dirty", "idle_since", "load",
         "pipeline", "read_only", "retire_at",
     )  # fmt: skip
 
@@ -43,7 +43,7 @@ class Wire:
         self.retire_at = retire_at
         self.load = 0
         self.backlog = 0.0
-        self.alone = self.closing = self.read_only = self.held = self.dirty = self.dead = False
+        self.alone = self.closing = self.read_only = self.dirty = self.dead = False
         self.idle_since = 0.0
         self._fleet = fleet
         self._loop = asyncio.get_running_loop()
@@ -156,7 +156,10 @@ class Wire:
         if lone:
             begun = first
         step = (moment - begun) / len(finished)
+        placed = 0
         for job in finished:
+            if job.placed:
+                placed += 1
             statement = job.statement
             if job.want <= STATUS:
                 fleet.meter.tell(begun - job.started, step, statement.kind is _READ)
@@ -169,8 +172,8 @@ class Wire:
             begun += step
             _resolve(job)
         self._last = moment
-        if not self.held:
-            fleet.answered(self, len(finished))
+        if placed:
+            fleet.answered(self, placed)
 
     # -- deadlines and cancellation --------------------------------------------------------------
 
@@ -244,10 +247,7 @@ class Wire:
         except Exception:
             self.lose(psycopg.OperationalError("no answer after a cancel request"))
             return
-        if self.held:
-            self.load -= 1
-        else:
-            self.release()
+        self.release()
 
     # -- the end ---------------------------------------------------------------------------------
 
@@ -294,7 +294,6 @@ class Wire:
 
     async def take_back(self) -> None:
         """Take the connection back from a borrower; it is cleaned before anyone else has it (L7)."""
-        self.held = False
         if self.dead:
             return
         try:

@@ -61,6 +61,7 @@ def run(fleet: Fleet, job: Job, timeout: float | Default | None) -> Any:
         psycopg.Error: What the server said.
     """
     job.started = job.sent = now()
+    job.placed = True
     statement = job.statement
     tries = 0
     limit = fleet.command_timeout if timeout is DEFAULT else limit_of(fleet, timeout)
@@ -77,7 +78,12 @@ def run(fleet: Fleet, job: Job, timeout: float | Default | None) -> Any:
             job.deadline = job.sent + limit
         try:
             if statement.types is None or wire.read_only is not (statement.kind is _READ):
-                _make_ready(fleet, wire, job)
+                fleet.ready(wire, statement, job.deadline)
+                job.sent = now()
+            if job.buffers is None and job.arguments:
+                _encode_on(fleet, wire, job)
+            if statement.leaves_traces:
+                wire.dirty = True
             return wire.answer(job)
         except INTERRUPTS:
             wire.forsake(job)
@@ -88,18 +94,13 @@ def run(fleet: Fleet, job: Job, timeout: float | Default | None) -> Any:
             job.sent = now()
 
 
-def _make_ready(fleet: Fleet, wire: Any, job: Job) -> None:
-    statement = job.statement
-    fleet.ready(wire, statement, job.deadline)
-    if job.buffers is None and job.arguments:
-        try:
-            job.encode(fleet.types)
-        except UsageError:
-            wire.release()
-            raise
-    if statement.leaves_traces:
-        wire.dirty = True
-    job.sent = now()
+def _encode_on(fleet: Fleet, wire: Any, job: Job) -> None:
+    # The statement was described after the call began.
+    try:
+        job.encode(fleet.types)
+    except UsageError:
+        wire.release()
+        raise
 
 
 def _decide(fleet: Fleet, wire: Any, job: Job, error: Exception, tries: int) -> None:

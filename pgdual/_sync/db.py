@@ -235,7 +235,6 @@ class Borrowed:
     def __enter__(self) -> Any:
         fleet = self._database._ready_fleet()
         wire = fleet.place_alone() or fleet.acquire(None, now())
-        fleet.lend(wire)
         wire.dirty = True
         self._wire = wire
         return wire.lend()

@@ -208,11 +208,6 @@ class Fleet:
         while waiting:
             waiting.popleft().fail(error)
 
-    def lend(self, wire: Any) -> None:
-        """Let nobody join *wire*, and let its answers not free it: a transaction or a borrower has it."""
-        wire.held = True
-        self.keep(wire)
-
     @critical
     def keep(self, wire: Any) -> None:
         """Let nobody join *wire* any more."""
@@ -225,7 +220,6 @@ class Fleet:
 
         The wire comes back as it was placed; if anything fails it is released.
         """
-        wire.held = True
         try:
             is_read = statement.kind is _READ
             if wire.read_only is not is_read:
@@ -233,10 +227,8 @@ class Fleet:
             if statement.types is None and statement.kind is not Kind.SCRIPT:
                 self.describe(wire, statement, deadline)
         except BaseException:
-            wire.held = False
             wire.release()
             raise
-        wire.held = False
         if is_read and self.lanes.is_quick(statement.service):
             self._open_up(wire)
 

@@ -43,7 +43,6 @@ class Wire:
         "connection",
         "dead",
         "dirty",
-        "held",
         "idle_since",
         "load",
         "pipeline",
@@ -57,7 +56,7 @@ class Wire:
         self.retire_at = retire_at
         self.load = 0
         self.backlog = 0.0
-        self.alone = self.closing = self.read_only = self.held = self.dirty = self.dead = False
+        self.alone = self.closing = self.read_only = self.dirty = self.dead = False
         self.idle_since = 0.0
         self._fleet = fleet
         self._last = 0.0
@@ -211,7 +210,7 @@ class Wire:
             run = moment - job.sent
             fleet.meter.tell(job.sent - job.started, run, statement.kind is _READ)
             statement.service = learn(statement.service, run)
-        if not self.held:
+        if job.placed:
             fleet.answered(self, 1)
         if job.error is not None:
             raise job.error
@@ -219,7 +218,7 @@ class Wire:
 
     def forsake(self, job: Job) -> None:
         """Give *job* up: on this face it was cancelled where it waited; free the wire it was placed on."""
-        if job.abandoned and not self.held and not self.dead:
+        if job.abandoned and job.placed and not self.dead:
             self.release()
 
     # -- the end ---------------------------------------------------------------------------------
@@ -254,7 +253,6 @@ class Wire:
 
     def take_back(self) -> None:
         """Take the connection back from a borrower; it is cleaned before anyone else has it (L7)."""
-        self.held = False
         if self.dead:
             return
         try:

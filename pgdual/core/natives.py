@@ -18,6 +18,7 @@ import psycopg
 from psycopg.abc import Dumper
 from psycopg.adapt import PyFormat
 from psycopg.pq import Format
+from psycopg.types.numeric import IntNumeric
 
 from .loaders import JsonDumper
 
@@ -42,7 +43,7 @@ def _by_class(cls: type) -> Way:
 
 TEXT = _by_class(str)
 RAW = _by_oid("bytea")  # bytes that are already encoded
-_INT = _by_class(int)
+_INT = _by_class(IntNumeric)
 _FLOAT = _by_class(float)
 _JSON = Way(JsonDumper, Format.TEXT)
 

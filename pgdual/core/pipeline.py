@@ -62,6 +62,7 @@ class Job:
     prepared: Any = None
     parses = False  # its group makes the server parse the statement
     lost = False  # the connection went before it was answered
+    placed = False  # it counts in its wire's load
     abandoned = False  # nobody waits for its answer
     expired = False  # its deadline has passed and the server was asked to cancel it
     lead = 0  # results that come before its own: BEGIN, Parse, Close
