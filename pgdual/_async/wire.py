@@ -162,7 +162,7 @@ class Wire:
                 placed += 1
             statement = job.statement
             if job.want <= STATUS:
-                fleet.meter.tell(begun - job.started, step, statement.kind is _READ)
+                fleet.meter.tell(begun - job.started, step, job.rows, statement.kind is _READ)
                 spent = step
                 if lone:
                     lone = False

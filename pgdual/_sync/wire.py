@@ -208,7 +208,7 @@ class Wire:
         fleet, statement = self._fleet, job.statement
         if job.want <= STATUS:
             run = moment - job.sent
-            fleet.meter.tell(job.sent - job.started, run, statement.kind is _READ)
+            fleet.meter.tell(job.sent - job.started, run, job.rows, statement.kind is _READ)
             statement.service = learn(statement.service, run)
         if job.placed:
             fleet.answered(self, 1)

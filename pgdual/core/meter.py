@@ -112,9 +112,10 @@ class Meter:
         self.transaction = Histogram()
         self.calls = self.errors = self.rows = self.resent = self.lost = self.transactions = 0
 
-    def tell(self, wait: float, run: float, is_read: bool) -> None:
+    def tell(self, wait: float, run: float, rows: int, is_read: bool) -> None:
         """Count one answered call: *wait* seconds until its turn on a connection, *run* seconds there."""
         self.calls += 1
+        self.rows += rows
         acquire = self.acquire
         if wait <= LOWEST:
             acquire.buckets[0] += 1

@@ -65,6 +65,7 @@ class Job:
     placed = False  # it counts in its wire's load
     abandoned = False  # nobody waits for its answer
     expired = False  # its deadline has passed and the server was asked to cancel it
+    rows = 0  # that came back
     lead = 0  # results that come before its own: BEGIN, Parse, Close
     started = 0.0  # monotonic seconds: when the caller called, and when it was sent
     sent = 0.0
@@ -406,6 +407,7 @@ class Pipeline:
 
 def _rows(job: Job, prepared: Prepared, transformer: Transformer, count: int) -> Any:
     want = job.want
+    job.rows = count
     if want == VALUE:
         position = job.column if job.column == 0 else column_position(job.column, prepared.names)
         return transformer.load_row(0, tuple)[position] if count else None
