@@ -20,6 +20,15 @@ VB_ORDERS = """
     SELECT o.user_id, o.symbol, o.side, f.quantity, f.price
     FROM vb_orders o JOIN vb_fills f ON f.vb_order_id = o.id
 """
+WRITTEN = """
+    SELECT 'users', count(*) FROM users UNION ALL SELECT 'accounts', count(*) FROM accounts
+    UNION ALL SELECT 'orders', count(*) FROM orders UNION ALL SELECT 'positions', count(*) FROM positions
+    UNION ALL SELECT 'events', count(*) FROM events
+"""
+VB_WRITTEN = """
+    SELECT 'vb_accounts', count(*) FROM vb_accounts UNION ALL SELECT 'vb_orders', count(*) FROM vb_orders
+    UNION ALL SELECT 'vb_fills', count(*) FROM vb_fills
+"""
 Sums = Mapping[Any, Decimal]
 
 
@@ -80,6 +89,11 @@ def audit(db: DB, vb_db: DB, opening_balance: Decimal) -> list[Disagreement]:
         found = audit_main(db, books, opening_balance)
     with vb_db.transaction(isolation="repeatable read", readonly=True):
         return found + audit_vb(vb_db, books, opening_balance)
+
+
+def count_rows(db: DB, vb_db: DB) -> dict[str, int]:
+    """Return how many rows each table has."""
+    return dict([*db.fetch(WRITTEN), *vb_db.fetch(VB_WRITTEN)])
 
 
 def audit_main(db: DB, books: Books, opening_balance: Decimal) -> list[Disagreement]:

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from pgdual.aio import AsyncClient
-from pgdual.cli.audit import Disagreement, audit
+from pgdual.cli.audit import Disagreement, audit, count_rows
 from pgdual.cli.places import own_schemas, schema_script, servers
 from pgdual.cli.screen import Phase, counting, table_of
 from pgdual.cli.trading import OPENING_BALANCE, User, open_market, plan_wishes, trade
@@ -58,10 +58,11 @@ def run(console: Console, users: int, orders: int, concurrency: int) -> list[Dis
         console.print(f"{users:,} users place {orders:,} orders (async face)")
         day = asyncio.run(trading_day(settings, console, users, orders, concurrency))
         console.print("All orders are added up again and compared (blocking face)")
-        books, found = bookkeeping(settings)
+        books, found, rows = bookkeeping(settings)
     console.print()
     console.print(table_of([*day, *books]))
-    console.print(f"{orders:,} orders placed and filled in {day[0].seconds:.1f} s")
+    console.print(f"{orders:,} orders placed and filled in {day[0].seconds:.1f} s. Rows written:")
+    console.print(", ".join(f"{table} {count:,}" for table, count in rows.items()))
     return found
 
 
@@ -82,14 +83,15 @@ async def trading_day(
         return [Phase("main, async", db.stats(), seconds), Phase("vb, async", vb_db.stats(), seconds)]
 
 
-def bookkeeping(settings: Settings) -> tuple[list[Phase], list[Disagreement]]:
-    """Audit the day on the blocking face; return what that face did and the sums that disagree."""
+def bookkeeping(settings: Settings) -> tuple[list[Phase], list[Disagreement], dict[str, int]]:
+    """Audit the day on the blocking face; return what that did, the wrong sums, and the tables' sizes."""
     with Client(settings) as client:
         db, vb_db = client["main"], client["vb"]
         started = perf_counter()
         found = audit(db, vb_db, OPENING_BALANCE)
         seconds = perf_counter() - started
-        return [Phase("main, sync", db.stats(), seconds), Phase("vb, sync", vb_db.stats(), seconds)], found
+        did = [Phase("main, sync", db.stats(), seconds), Phase("vb, sync", vb_db.stats(), seconds)]
+        return did, found, count_rows(db, vb_db)
 
 
 def verdict(console: Console, found: list[Disagreement]) -> int:

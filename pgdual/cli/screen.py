@@ -89,9 +89,9 @@ def counting(console: Console, of: int) -> Iterator[Tally]:
 
 def table_of(phases: Sequence[Phase]) -> Table:
     """Return the closing table, a row for each phase, in 80 columns."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("database")
-    for heading in ("rows", "calls", "calls/s", "acquire ms\np50   p95   p99", "query ms\np50   p95   p99"):
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("database", no_wrap=True)
+    for heading in ("rows\nread", "calls", "calls/s", "acquire ms\np50  p95  p99", "query ms\np50  p95  p99"):
         table.add_column(heading, justify="right", no_wrap=True)
     for phase in phases:
         calls = phase.stats["calls"]
@@ -107,10 +107,10 @@ def table_of(phases: Sequence[Phase]) -> Table:
 
 
 def percentiles(histogram: Mapping[str, float]) -> str:
-    """Return the three percentiles, each in five characters: `0.02  0.31  12.4`."""
+    """Return the three percentiles, each in four characters: `0.02 0.31 12.4`."""
     return " ".join(_short(histogram[name]) for name in ("p50", "p95", "p99"))
 
 
 def _short(milliseconds: float) -> str:
-    digits = 2 if milliseconds < 10 else 1 if milliseconds < 100 else 0
-    return f"{milliseconds:5.{digits}f}"
+    digits = 2 if milliseconds < 9.995 else 1 if milliseconds < 99.95 else 0
+    return f"{milliseconds:4.{digits}f}"

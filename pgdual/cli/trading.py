@@ -122,7 +122,8 @@ class Order:
 def plan_wishes(users: Sequence[User], count: int, seed: int = 0) -> list[Wish]:
     """Return *count* wishes of random users, three purchases to one sale."""
     dice = random.Random(seed)
-    symbols, sides = list(OPENING_QUOTES), ("buy", "buy", "buy", "sell")
+    symbols = list(OPENING_QUOTES)
+    sides: list[Side] = ["buy", "buy", "buy", "sell"]
     return [
         Wish(dice.choice(users), dice.choice(symbols), dice.choice(sides), dice.randint(1, 20))
         for _ in range(count)

@@ -103,7 +103,7 @@ def _new_plan(statement: Statement, classes: tuple[type, ...], types: Types) -> 
 
 
 # What stands for a statement in a job that has none: one of pgdual's own commands.
-_COMMAND = Statement("COMMIT")
+_COMMAND: Any = None
 
 
 def command(text: bytes) -> Job:
