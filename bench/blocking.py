@@ -27,7 +27,8 @@ def _psycopg2(stage: Stage) -> Fetch:
 
     def fetch(key: int) -> Row | None:
         cursor.execute(PYFORMAT, (key,))
-        return cursor.fetchone()
+        row: Row | None = cursor.fetchone()
+        return row
 
     return fetch
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import types
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -14,11 +13,11 @@ from bench.harness import Question, Side, Stage
 from bench.verdict import Promise
 
 # pgdual picks its JSON library in the same way.
-json_library: types.ModuleType = json
+decode: Any = json.loads
 with suppress(ImportError):
-    import orjson
+    import msgspec
 
-    json_library = orjson
+    decode = msgspec.json.Decoder().decode
 
 SIZE = 1_000
 DOCUMENTS = f"SELECT data FROM {ACC} WHERE id <= {SIZE} ORDER BY id"
@@ -27,9 +26,7 @@ DOCUMENTS = f"SELECT data FROM {ACC} WHERE id <= {SIZE} ORDER BY id"
 @asynccontextmanager
 async def _asyncpg(dsn: str) -> AsyncIterator[Any]:
     async with asyncpg_connection(dsn) as connection:
-        await connection.set_type_codec(
-            "jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json_library.loads
-        )
+        await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=decode)
         yield connection
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 from psycopg import pq
 
-PACKAGES = ("pgdual", "psycopg", "psycopg-pool", "asyncpg", "psycopg2-binary", "uvloop", "orjson")
+PACKAGES = ("pgdual", "psycopg", "psycopg-pool", "asyncpg", "psycopg2-binary", "uvloop", "msgspec")
 
 
 def describe(dsn: str) -> dict[str, str]:
@@ -29,7 +29,7 @@ def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "not installed"
+        return "source tree" if package == "pgdual" else "not installed"
 
 
 def _cpu_model() -> str:

@@ -39,7 +39,7 @@ def line(result: Result) -> str:
         return f"{FORMAT.format(*start, *[''] * 8).rstrip()}  MISS: {result.error}"
     reached = f"{result.reached.median:.2f}", f"{result.reached.low:.2f}-{result.reached.high:.2f}"
     figures = [_figure(statistics.median(s.figure for s in side)) for side in (result.ours, result.theirs)]
-    cpus = [f"{_cpu(side):.2f}" for side in (result.ours, result.theirs)]
+    cpus = [_figure(_cpu(side)) for side in (result.ours, result.theirs)]
     return FORMAT.format(*start, *reached, *figures, promise.unit, *cpus, result.verdict)
 
 

@@ -1,27 +1,18 @@
 """Settings: names, aliases, defaults, units and bounds, here and nowhere else.
 
 A field of the two models is a row of the table: its default, its variables as database main spells
-them, and what its value must be. Another database NAME reads NAME_PG_X and PG_NAME_X where main
-reads PG_X, NAME_POSTGRES_X and POSTGRES_NAME_X where main reads POSTGRES_X, NAME_DATABASE_URL where
-main reads DATABASE_URL; never main's own (R1).
+them, and what its value must be. How another database spells them stands in `environment`.
 
-A value from the environment is a `_Given`, a str that knows its variable, so that a complaint names
-what the user set. What libpq or pydantic says about a wrong value is never passed on nor chained:
-either may quote a password.
+What pydantic says about a wrong value is never passed on nor chained: it may quote a password.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
-import os
-import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeVar, cast
 
-from psycopg import Error
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -32,7 +23,6 @@ from pydantic import (
     field_serializer,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -40,6 +30,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from pgdual.dsn import completed, parsed, revealed, without_driver
+from pgdual.environment import MAIN, NAME, Default, Environment, name_of, row, spellings, variables_of
 from pgdual.errors import ConfigurationError, DatabaseNotConfiguredError, UnknownDatabaseError
 
 __all__ = ["Database", "DatabaseSettings", "Settings", "get_config", "worker_share"]
@@ -48,61 +40,22 @@ _M = TypeVar("_M", bound=BaseModel)
 
 _LONGEST: Final = 2_147_483  # seconds; PostgreSQL's timeouts are milliseconds in an int4
 _MOST: Final = 262_143  # the bound of PostgreSQL's max_connections
-# Where the DSN is silent. Seconds, milliseconds, seconds; libpq and the kernel would hang for hours.
-_CONNECTION: Final = {"keepalives_idle": 30, "tcp_user_timeout": 30_000, "connect_timeout": 10}
 _SECRETS: Final = frozenset({"dsn", "direct_dsn", "password", "redis_url", "databases"})
 _MASK: Final = "**********"
 _PAIRS: Final = (("pool_min_size", "pool_max_size"), ("retry_initial_delay", "retry_max_delay"))
-_NAME: Final = "^[a-z][a-z0-9_]*$"
-_REASONS: Final = {
-    'missing "="': "it is neither a postgresql:// URI nor key=value pairs",
-    "percent-encoded": "a % is not followed by two hexadecimal digits",
-    "%00": "it holds a zero byte",
-    "IPv6": "the brackets of an IPv6 address are wrong",
-    "unterminated": "a quote is not closed",
-    "option": "libpq does not know one of its options",
-    "query parameter": "libpq does not know one of its options, or one has no value",
-}
 
 
 class Database(StrEnum):
     """The databases that exist without being named in PGDUAL_DATABASES."""
 
-    MAIN = "main"
+    MAIN = MAIN
     VB = "vb"
     REFERENCE = "reference"
-
-
-class _Given(str):
-    """A value from the environment."""
-
-    __slots__ = ("variable",)
-    variable: str
-
-    @classmethod
-    def of(cls, value: str, variable: str) -> Self:
-        given = cls(value)
-        given.variable = variable
-        return given
-
-
-class _Default(_Given):
-    """A default that depends on the database: not what the user asked for, so it may yield."""
-
-    __slots__ = ()
-
-
-def _label(value: object, field: str) -> str:
-    return value.variable if isinstance(value, _Given) else field
 
 
 def _blank_is_unset(value: object) -> object:
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     return None if isinstance(text, str) and not text.strip() else value
-
-
-def _row(default: Any, *variables: str, **more: Any) -> Any:
-    return Field(default, json_schema_extra={"variables": list(variables)}, **more)
 
 
 def _bounded(unit: str, low: float, high: float) -> Any:
@@ -130,30 +83,30 @@ class DatabaseSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
-    dsn: _Secret = _row(None, "POSTGRES_DSN", "DATABASE_URL", description=_DSN)
-    direct_dsn: _Secret = _row(None, "POSTGRES_DIRECT_DSN", description=_DSN)
-    password: _Secret = _row(None, description="a str, or a function that returns one")
-    pool_min_size: _Count = _row(5, "PG_POOL_MIN_SIZE")
-    pool_max_size: _Count = _row(20, "PG_POOL_MAX_SIZE")
-    pool_timeout: _Seconds = _row(30.0, "PG_POOL_TIMEOUT_SEC")
-    command_timeout: _Seconds = _row(60.0, "PG_COMMAND_TIMEOUT_SEC", "PG_POOL_COMMAND_TIMEOUT_SEC")
-    pool_max_idle: _Seconds = _row(300.0, "PG_POOL_MAX_IDLE_SEC")
-    pool_max_lifetime: _Seconds = _row(3600.0, "PG_POOL_MAX_LIFETIME_SEC")
-    pooler: Literal["none", "transaction"] = _row("none", "PG_POOLER", description="none or transaction")
-    prepared_statements: Literal["auto", "on", "off"] = _row(
+    dsn: _Secret = row(None, "POSTGRES_DSN", "DATABASE_URL", description=_DSN)
+    direct_dsn: _Secret = row(None, "POSTGRES_DIRECT_DSN", description=_DSN)
+    password: _Secret = row(None, description="a str, or a function that returns one")
+    pool_min_size: _Count = row(5, "PG_POOL_MIN_SIZE")
+    pool_max_size: _Count = row(20, "PG_POOL_MAX_SIZE")
+    pool_timeout: _Seconds = row(30.0, "PG_POOL_TIMEOUT_SEC")
+    command_timeout: _Seconds = row(60.0, "PG_COMMAND_TIMEOUT_SEC", "PG_POOL_COMMAND_TIMEOUT_SEC")
+    pool_max_idle: _Seconds = row(300.0, "PG_POOL_MAX_IDLE_SEC")
+    pool_max_lifetime: _Seconds = row(3600.0, "PG_POOL_MAX_LIFETIME_SEC")
+    pooler: Literal["none", "transaction"] = row("none", "PG_POOLER", description="none or transaction")
+    prepared_statements: Literal["auto", "on", "off"] = row(
         "auto", "PG_PREPARED_STATEMENTS", description="auto, on or off"
     )
-    search_path: _Text = _row(None, "PG_SEARCH_PATH", description="schemas, such as app,public")
-    application_name: str = _row("pgdual", "PG_APPLICATION_NAME", description="text")
-    breaker_failure_threshold: _Count = _row(5, "PG_BREAKER_FAILURE_THRESHOLD")
-    breaker_timeout: _Seconds = _row(30.0, "PG_BREAKER_TIMEOUT_SEC")
-    retry_max_attempts: _Count = _row(3, "PG_RETRY_MAX_ATTEMPTS")
-    retry_initial_delay: _Seconds = _row(0.1, "PG_RETRY_INITIAL_DELAY_SEC")
-    retry_max_delay: _Seconds = _row(2.0, "PG_RETRY_MAX_DELAY_SEC")
-    retry_backoff_factor: Annotated[float, _bounded("a factor", 1, 1000)] = _row(
+    search_path: _Text = row(None, "PG_SEARCH_PATH", description="schemas, such as app,public")
+    application_name: str = row("pgdual", "PG_APPLICATION_NAME", description="text")
+    breaker_failure_threshold: _Count = row(5, "PG_BREAKER_FAILURE_THRESHOLD")
+    breaker_timeout: _Seconds = row(30.0, "PG_BREAKER_TIMEOUT_SEC")
+    retry_max_attempts: _Count = row(3, "PG_RETRY_MAX_ATTEMPTS")
+    retry_initial_delay: _Seconds = row(0.1, "PG_RETRY_INITIAL_DELAY_SEC")
+    retry_max_delay: _Seconds = row(2.0, "PG_RETRY_MAX_DELAY_SEC")
+    retry_backoff_factor: Annotated[float, _bounded("a factor", 1, 1000)] = row(
         2.0, "PG_RETRY_BACKOFF_FACTOR"
     )
-    deadlock_max_attempts: _Count = _row(5, "PG_DEADLOCK_MAX_ATTEMPTS")
+    deadlock_max_attempts: _Count = row(5, "PG_DEADLOCK_MAX_ATTEMPTS")
 
     def conninfo(self) -> str:
         """Return what libpq needs to connect, the password included; functions are called anew.
@@ -176,10 +129,10 @@ class DatabaseSettings(BaseModel):
     def _conninfo(self, field: str) -> str:
         if (secret := getattr(self, field)) is None:
             raise DatabaseNotConfiguredError("These settings have no DSN. Give one as dsn=.")
-        params = _parsed(_revealed(secret, field), field)
+        params = parsed(revealed(secret, field), field)
         if self.password is not None:
-            params["password"] = _revealed(self.password, "password")
-        return make_conninfo("", **{**_CONNECTION, "application_name": self.application_name, **params})
+            params["password"] = revealed(self.password, "password")
+        return completed(params, self.application_name)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -189,8 +142,8 @@ class DatabaseSettings(BaseModel):
             return settings
         for field in ("dsn", "direct_dsn"):
             if isinstance(secret := getattr(settings, field), SecretStr):
-                label = _label(data[field], field)
-                _parsed(_revealed(secret, label), label)
+                label = name_of(data[field], field)
+                parsed(revealed(secret, label), label)
         clipped = settings._clipped(data)
         return handler({**data, **clipped}) if clipped else settings
 
@@ -201,9 +154,9 @@ class DatabaseSettings(BaseModel):
             least, most = getattr(self, low), getattr(self, high)
             if least <= most:
                 continue
-            if low in data and not isinstance(data[low], _Default):
+            if low in data and not isinstance(data[low], Default):
                 raise ConfigurationError(
-                    f"{_label(data[low], low)} is {least}, above {_label(data.get(high), high)}, which is "
+                    f"{name_of(data[low], low)} is {least}, above {name_of(data.get(high), high)}, which is "
                     f"{most}. Lower the first or raise the second."
                 )
             clipped[low] = most
@@ -247,30 +200,30 @@ class Settings(BaseSettings):
         case_sensitive=True,
     )
 
-    databases: dict[Annotated[str, Field(pattern=_NAME)], DatabaseSettings] = _row(
+    databases: dict[Annotated[str, Field(pattern=NAME)], DatabaseSettings] = row(
         {}, description="a dict of names (small letters, digits and _) and DatabaseSettings"
     )
-    environment: str = _row("development", "PGDUAL_ENV", description="text")
-    slow_query_threshold_ms: _Milliseconds = _row(1000.0, "DB_SLOW_QUERY_THRESHOLD_MS")
-    slow_acquire_threshold_ms: _Milliseconds = _row(500.0, "DB_SLOW_ACQUIRE_THRESHOLD_MS")
-    long_transaction_threshold_ms: _Milliseconds = _row(2000.0, "DB_LONG_TRANSACTION_THRESHOLD_MS")
-    pool_exhaustion_threshold: float = _row(
+    environment: str = row("development", "PGDUAL_ENV", description="text")
+    slow_query_threshold_ms: _Milliseconds = row(1000.0, "DB_SLOW_QUERY_THRESHOLD_MS")
+    slow_acquire_threshold_ms: _Milliseconds = row(500.0, "DB_SLOW_ACQUIRE_THRESHOLD_MS")
+    long_transaction_threshold_ms: _Milliseconds = row(2000.0, "DB_LONG_TRANSACTION_THRESHOLD_MS")
+    pool_exhaustion_threshold: float = row(
         0.9, "DB_POOL_EXHAUSTION_THRESHOLD", gt=0, le=1, description="a share above 0, at most 1"
     )
-    leak_threshold: _Seconds | None = _row(None, "DB_LEAK_THRESHOLD_SEC", description="seconds above 0")
-    log_query_args: bool = _row(True, "DB_LOG_QUERY_ARGS", description=_SWITCH)
-    workers: _Count = _row(1, "WORKERS", "GRANIAN_WORKERS", "WEB_CONCURRENCY")
-    redis_url: Annotated[SecretStr | None, BeforeValidator(_blank_is_unset)] = _row(
+    leak_threshold: _Seconds | None = row(None, "DB_LEAK_THRESHOLD_SEC", description="seconds above 0")
+    log_query_args: bool = row(True, "DB_LOG_QUERY_ARGS", description=_SWITCH)
+    workers: _Count = row(1, "WORKERS", "GRANIAN_WORKERS", "WEB_CONCURRENCY")
+    redis_url: Annotated[SecretStr | None, BeforeValidator(_blank_is_unset)] = row(
         None, "REDIS_URL", description="a URL such as redis://host:6379/0"
     )
-    schema_lock_ttl: _Seconds = _row(60.0, "SCHEMA_LOCK_TTL_SEC")
-    schema_lock_wait: _Seconds = _row(120.0, "SCHEMA_LOCK_WAIT_SEC")
-    schema_lock_retry_ms: Annotated[float, _bounded("milliseconds", 1, _LONGEST * 1000)] = _row(
+    schema_lock_ttl: _Seconds = row(60.0, "SCHEMA_LOCK_TTL_SEC")
+    schema_lock_wait: _Seconds = row(120.0, "SCHEMA_LOCK_WAIT_SEC")
+    schema_lock_retry_ms: Annotated[float, _bounded("milliseconds", 1, _LONGEST * 1000)] = row(
         500.0, "SCHEMA_LOCK_RETRY_MS"
     )
-    close_grace: Annotated[float, _bounded("seconds", 0, _LONGEST)] = _row(10.0, "PGDUAL_CLOSE_GRACE_SEC")
-    monitor: _Text = _row(None, "PGDUAL_MONITOR", description="text")
-    enable_vb_database: bool = _row(True, "ENABLE_VB_DATABASE", description=_SWITCH)
+    close_grace: Annotated[float, _bounded("seconds", 0, _LONGEST)] = row(10.0, "PGDUAL_CLOSE_GRACE_SEC")
+    monitor: _Text = row(None, "PGDUAL_MONITOR", description="text")
+    enable_vb_database: bool = row(True, "ENABLE_VB_DATABASE", description=_SWITCH)
 
     @property
     def configured(self) -> tuple[str, ...]:
@@ -303,11 +256,11 @@ class Settings(BaseSettings):
         """
         dsn = self.database(database).dsn
         if dsn is not None:
-            return _without_driver(_revealed(dsn, "dsn"))
+            return without_driver(revealed(dsn, "dsn"))
         missing = f"DSN not configured for database '{database}'"
         if database == Database.VB and not self.enable_vb_database:
             raise DatabaseNotConfiguredError(f"{missing}: ENABLE_VB_DATABASE is false. Set it to true.")
-        first, second, *_ = _variables_of(database, "dsn")
+        first, second, *_ = variables_of(DatabaseSettings, database, "dsn")
         raise DatabaseNotConfiguredError(f"{missing}. Set {first} (or {second}) in the environment.")
 
     def pool_share(self, name: Database | str) -> tuple[int, int]:
@@ -336,7 +289,8 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read the table's variables in place of pydantic-settings' own names."""
         dotenv = cast(DotEnvSettingsSource, sources["dotenv_settings"]).env_vars
-        return sources["init_settings"], _Environment(settings_cls, dotenv)
+        known = [database.value for database in Database]
+        return sources["init_settings"], Environment(Settings, DatabaseSettings, known, _defaults, dotenv)
 
 
 def worker_share(min_size: int, max_size: int, workers: int, database: str) -> tuple[int, int]:
@@ -348,7 +302,7 @@ def worker_share(min_size: int, max_size: int, workers: int, database: str) -> t
     if workers > max_size:
         raise ConfigurationError(
             f"{workers} workers cannot share the {max_size} connections of database '{database}': each needs "
-            f"one. Raise {_spellings(database, 'PG_POOL_MAX_SIZE')[0]} or start fewer workers."
+            f"one. Raise {spellings(database, 'PG_POOL_MAX_SIZE')[0]} or start fewer workers."
         )
     share = max_size // workers
     return min(max(1, min_size // workers), share), share
@@ -388,148 +342,6 @@ def _problem(model: type[BaseModel], invalid: ValidationError) -> ConfigurationE
         )
     shown = "unusable" if field in _SECRETS else repr(value)[:64]
     return ConfigurationError(
-        f"{_label(value, field)} is {shown}: it must be {model.model_fields[field].description}. "
+        f"{name_of(value, field)} is {shown}: it must be {model.model_fields[field].description}. "
         "Correct it, or leave it out for the default."
     )
-
-
-def _revealed(secret: Any, label: str) -> str:
-    text = secret.get_secret_value() if isinstance(secret, SecretStr) else secret()
-    if not isinstance(text, str):
-        raise ConfigurationError(f"{label}() returned a {type(text).__name__}. It must return a str.")
-    if re.search("[\0\ud800-\udfff]", text):
-        raise ConfigurationError(f"{label} holds a character that PostgreSQL cannot take. Set it anew.")
-    return text
-
-
-def _without_driver(dsn: str) -> str:
-    return re.sub(r"^\s*postgres(ql)?(\+\w+)?://", "postgresql://", dsn, flags=re.IGNORECASE)
-
-
-def _parsed(dsn: str, label: str) -> dict[str, Any]:
-    plain, params = _without_driver(dsn), {}
-    try:
-        params = conninfo_to_dict(plain)
-        reason = _misread(plain, params)
-    except Error as error:
-        said = str(error)
-        reason = next((why for sign, why in _REASONS.items() if sign in said), "libpq cannot read it")
-    if reason:
-        raise ConfigurationError(
-            f"{label} is malformed: {reason}. Write postgresql://user:password@host:5432/dbname, with any "
-            "of @ : / ? # % in the user or password percent-encoded."
-        )
-    return params
-
-
-def _misread(plain: str, params: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with a DSN that libpq can read, or None.
-
-    A bare @ or / in a password moves the rest of it into host, port or dbname, which libpq and
-    the server quote in their errors.
-    """
-    if not plain.strip():
-        return "it is empty"
-    ports = filter(None, str(params.get("port", "")).split(","))
-    if not all(re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65536 for port in ports):
-        return "its port is not a number from 1 to 65535"
-    places = f"{params.get('host', '')}{params.get('dbname', '')}"
-    if plain.startswith("postgresql://") and "@" in places and "%40" not in plain:
-        return "it has an @ too many"
-    return None
-
-
-def _variables(field: FieldInfo) -> list[str]:
-    return cast(dict[str, list[str]], field.json_schema_extra)["variables"]
-
-
-def _variables_of(database: str, field: str) -> list[str]:
-    own = (_spellings(database, variable) for variable in _variables(DatabaseSettings.model_fields[field]))
-    return list(itertools.chain.from_iterable(own))
-
-
-def _spellings(database: str, variable: str) -> list[str]:
-    if database == Database.MAIN:
-        return [variable]
-    family, _, rest = variable.partition("_")  # R1: from here on it is not main's any more
-    own = f"{database.upper()}_{variable}"
-    return [own] if family == "DATABASE" else [own, f"{family}_{database.upper()}_{rest}"]
-
-
-def _claim(database: str, owners: dict[str, str]) -> None:
-    """Enter the variables of *database* into *owners*, where each may stand for one database (R1)."""
-    variables = (_variables_of(database, field) for field in DatabaseSettings.model_fields)
-    for variable in itertools.chain.from_iterable(variables):
-        if owners.setdefault(variable, database) != database:
-            raise ConfigurationError(
-                f"PGDUAL_DATABASES holds {database!r}, but {variable} is a variable of "
-                f"{owners[variable]!r}. Choose another name."
-            )
-
-
-def _canonical(value: str) -> str | float:
-    try:
-        return float(value)
-    except ValueError:
-        return _without_driver(value)
-
-
-class _Environment(PydanticBaseSettingsSource):
-    """The environment, and `.env` for what it leaves open; an empty variable is not set."""
-
-    def __init__(self, model: type[BaseSettings], dotenv: Mapping[str, str | None]) -> None:
-        super().__init__(model)
-        self._dotenv = dotenv
-
-    def __call__(self) -> dict[str, Any]:
-        found = {name: self.get_field_value(field, name)[0] for name, field in Settings.model_fields.items()}
-        values = {name: given for name, given in found.items() if given is not None}
-        if "databases" in self.current_state:
-            values.pop("enable_vb_database", None)  # it is said of the environment's own vb
-        else:
-            environment = self.current_state.get("environment") or values.get("environment", "")
-            values["databases"] = {name: self._database(name, environment) for name in self._names()}
-        return values
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Return the first of the field's variables that is set, or None."""
-        found = (self._get(variable) for variable in _variables(field))
-        return next((given for given in found if given is not None), None), field_name, False
-
-    def _get(self, variable: str) -> _Given | None:
-        for place in (os.environ, self._dotenv):
-            if value := (place.get(variable) or "").strip():
-                return _Given.of(value, variable)
-        return None
-
-    def _names(self) -> list[str]:
-        listed = [name.strip().lower() for name in (self._get("PGDUAL_DATABASES") or "").split(",")]
-        names = list(dict.fromkeys([*(known.value for known in Database), *filter(None, listed)]))
-        owners: dict[str, str] = {}
-        for name in names:
-            if not re.fullmatch(_NAME, name):
-                raise ConfigurationError(
-                    f"PGDUAL_DATABASES holds {name!r}. A name is a letter, then letters, digits and _."
-                )
-            _claim(name, owners)
-        return names
-
-    def _database(self, name: str, environment: str) -> dict[str, Any]:
-        values: dict[str, Any] = {
-            field: _Default.of(str(default), _variables_of(name, field)[0])
-            for field, default in _defaults(name, environment).items()
-        }
-        for field in DatabaseSettings.model_fields:
-            if (given := self._agreed(_variables_of(name, field))) is not None:
-                values[field] = given
-        return values
-
-    def _agreed(self, variables: list[str]) -> _Given | None:
-        found = [given for variable in variables if (given := self._get(variable)) is not None]
-        for other in found[1:]:
-            if _canonical(other) != _canonical(found[0]):
-                raise ConfigurationError(
-                    f"{found[0].variable} and {other.variable} are both set, to different values. "
-                    "Keep one of them."
-                )
-        return found[0] if found else None

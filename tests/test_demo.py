@@ -222,14 +222,14 @@ def running(main_dsn: str, vb_dsn: str) -> Iterator[subprocess.Popen[str]]:
             demo.kill()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_demo_cleans_up(main_dsn: str, vb_dsn: str, number: int, code: int) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_cleans_up(main_dsn: str, vb_dsn: str, number: int) -> None:
     """Ctrl-C or a termination in the middle of the day drops the schemas on both servers."""
     with running(main_dsn, vb_dsn) as demo:
         assert len(schemas(main_dsn)) == len(schemas(vb_dsn)) == 1
         demo.send_signal(number)
         demo.communicate(timeout=30)
-        assert demo.returncode == code
+        assert demo.returncode == 130
     assert schemas(main_dsn) == schemas(vb_dsn) == []
 
 

@@ -1,4 +1,4 @@
-"""Imports point one way: errors <- settings <- core <- bodies <- faces <- what stands on the faces <- cli."""
+"""Imports point one way: errors <- dsn, environment <- settings <- core <- bodies <- faces <- rest <- cli."""
 
 import ast
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LAYERS = ["_generate errors", "settings", "core", "_async _sync", "aio sync"]
+LAYERS = ["_generate errors", "dsn environment", "settings", "core", "_async _sync", "aio sync"]
 LAYERS += ["sources observe embedded testing", "cli", "__init__ __main__"]
 LAYER = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms.split()}
 SIDES = [{"_async", "aio"}, {"_sync", "sync"}]
@@ -57,6 +57,8 @@ def test_imports_point_one_way(path: Path) -> None:
     ("path", "source", "breach"),
     [
         ("pgdual/errors.py", "from pgdual.settings import Settings", "pgdual.settings.Settings"),
+        ("pgdual/dsn.py", "from pgdual.settings import Database", "pgdual.settings.Database"),
+        ("pgdual/environment.py", "from . import settings", "pgdual.settings"),
         ("pgdual/settings.py", "from . import core", "pgdual.core"),
         ("pgdual/core/a.py", "def f():\n    from .._async.db import AsyncDB", "pgdual._async.db.AsyncDB"),
         ("pgdual/core/a.py", "from pgdual import Record", "pgdual.Record"),

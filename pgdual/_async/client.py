@@ -58,7 +58,11 @@ class AsyncClient:
         return {name: await self[name].health_check() for name in self.settings.configured}
 
     async def __aenter__(self) -> Self:
-        await self.open()
+        try:
+            await self.open()
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(

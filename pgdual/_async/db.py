@@ -9,7 +9,8 @@ from typing import Any
 
 from pgdual.core import health
 from pgdual.core.meter import Meter
-from pgdual.core.pipeline import VALUE, Job
+from pgdual.core.pipeline import Job
+from pgdual.core.rows import VALUE
 from pgdual.core.sizing import share_for, worker_share
 from pgdual.core.statement import Statement, Statements, check_place
 from pgdual.core.types import Types
@@ -22,6 +23,7 @@ from .call import run
 from .fleet import AsyncFleet
 from .queries import AsyncQueries, Timeout
 from .runtime import SCOPE, here, now, owner
+from .session import AsyncSession, begin
 from .transaction import AsyncTransaction, Isolation
 
 # How long a health check may take. Source: the probes' own default in Kubernetes is one second.
@@ -43,7 +45,8 @@ class AsyncDB(AsyncQueries):
         self._meter = Meter()
         self._hooks: list[Callable[[Any], Any]] = []
         self._registered: list[tuple[Any, str]] = []
-        self._fleet: AsyncFleet | None = None
+        self._fleet: AsyncFleet | None = None  # the one that was used last
+        self._fleets: dict[Any, AsyncFleet] = {}  # by event loop
         self._opening = runtime.Once()
         self._is_closed = False
 
@@ -67,8 +70,9 @@ class AsyncDB(AsyncQueries):
         if transaction is not None:
             return await transaction._run_many(statement, rows, timeout)
         check_place(statement, in_transaction=False)
-        async with AsyncTransaction(self) as own:
-            return await own._run_many(statement, rows, timeout)
+        # Without a block: a query that the rows come from does not join it.
+        session = AsyncSession(await self._ready_fleet(), begin)
+        return await session.whole(statement, rows, timeout)
 
     def transaction(
         self, isolation: Isolation | None = None, readonly: bool = False, deferrable: bool = False
@@ -135,14 +139,22 @@ class AsyncDB(AsyncQueries):
     @property
     def is_open(self) -> bool:
         """True if there is a pool."""
-        return self._fleet is not None
+        fleet = self._fleet
+        return fleet is not None and not fleet.is_closed and not runtime.is_over(fleet.home)
 
     async def close(self) -> None:
         """Wait for calls in flight, up to the grace period, and close the pool."""
         self._is_closed = True
-        fleet, self._fleet = self._fleet, None
-        if fleet is not None and not fleet.is_closed:
-            await fleet.close(self._get_settings().close_grace)
+        fleets, self._fleets, self._fleet = self._fleets, {}, None
+        for home, fleet in fleets.items():
+            if fleet.is_closed:
+                continue
+            if runtime.is_over(home):
+                fleet.drop()
+            elif home is here():
+                await fleet.close(self._get_settings().close_grace)
+            else:
+                runtime.elsewhere(home, fleet.close, self._get_settings().close_grace)
 
     async def _ready_fleet(self) -> AsyncFleet:
         home = here()
@@ -154,12 +166,20 @@ class AsyncDB(AsyncQueries):
                 raise ClientClosedError(
                     f"the client of {self.name!r} was closed; make a new one, or open() it again"
                 )
-            fleet = self._fleet
+            fleet = self._fleets.get(home)
             if fleet is None or fleet.home is not home:
-                if fleet is not None and fleet.home is not None:
-                    fleet.drop()
-                fleet = self._fleet = await self._new_fleet()
+                self._drop_dead()
+                fleet = self._fleets[home] = await self._new_fleet()
+            self._fleet = fleet
             return fleet
+
+    def _drop_dead(self) -> None:
+        # P1: of event loops that are closed, and of the process that this one was forked from.
+        for home, fleet in list(self._fleets.items()):
+            if fleet.home is None or runtime.is_over(home):
+                del self._fleets[home]
+                if fleet.home is not None:
+                    fleet.drop()
 
     async def _new_fleet(self) -> AsyncFleet:
         settings = self._database_settings()
@@ -207,7 +227,7 @@ class AsyncDB(AsyncQueries):
         started = now()
         try:
             fleet = await self._ready_fleet()
-            in_recovery = await runtime.within(PROBE, self._probe(fleet))
+            in_recovery = await runtime.within(PROBE * 2, self._probe, fleet)
         except Exception as error:
             return health.report(self.name, self._figures(), error=error)
         return health.report(self.name, self._figures(), latency=now() - started, in_recovery=in_recovery)
@@ -218,6 +238,9 @@ class AsyncDB(AsyncQueries):
         return {"size": 0, "min_size": 0, "max_size": 0}
 
     async def _probe(self, fleet: Any) -> bool:
+        # On a wire that is free by then, or none: the acquire clock is longer than a probe may take.
+        wire = fleet.place_alone() or await fleet.acquire(None, now() + PROBE - fleet.acquire_timeout)
+        wire.release()
         return bool(await run(fleet, self._job(VALUE, "SELECT pg_is_in_recovery()", ()), PROBE))
 
     def __repr__(self) -> str:
@@ -233,7 +256,7 @@ class AsyncBorrowed:
 
     async def __aenter__(self) -> Any:
         fleet = await self._database._ready_fleet()
-        wire = fleet.place_alone() or await fleet.acquire(None, now())
+        wire = await fleet.borrow()
         wire.dirty = True
         self._wire = wire
         return await wire.lend()

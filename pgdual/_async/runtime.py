@@ -6,14 +6,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import Awaitable, Callable, Coroutine
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
+from math import inf
 from time import monotonic
 from typing import Any, TypeVar
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import psycopg
+from psycopg.adapt import AdaptersMap
 from psycopg_pool import AsyncConnectionPool
+from psycopg_pool.abc import ACT
+from psycopg_pool.pool_async import AddConnection
 
 from pgdual.core.scope import Scope
 from pgdual.errors import UsageError
@@ -22,7 +29,6 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 now = monotonic
-Pool = AsyncConnectionPool
 FACE = "async"
 SCOPE = Scope("pgdual_async")
 # How many reads share a lane (L5). Source: one socket buffer's worth of answers; deeper gains nothing.
@@ -33,6 +39,11 @@ Guard = object  # nothing to guard: see `critical`
 sleep = asyncio.sleep
 _TASKS: set[asyncio.Task[Any]] = set()
 _FLEETS: WeakSet[Any] = WeakSet()
+# How long an attempt to connect waits for the next. Source: B1, service within 1 s of the server.
+PAUSE = 0.5  # seconds
+_ABANDONED: list[Any] = []
+# How long what must not be left half done may go on after the caller was cancelled (D4).
+GRACE = 5.0  # seconds
 
 
 class Connection(psycopg.AsyncConnection[Any]):
@@ -49,8 +60,95 @@ class Connection(psycopg.AsyncConnection[Any]):
         fleet.connected(connection)
         return connection
 
+    def renew(self, context: Any) -> None:
+        """Be as newly connected, in autocommit, with the adapters of *context*: nothing lent stays (L7).
+
+        psycopg has no way to say so; what a connection is besides the session is set in its __init__.
+        """
+        psycopg.AsyncConnection.__init__(self, self.pgconn)
+        self._adapters = AdaptersMap(context.adapters)
+        self._autocommit = True
+
     def __del__(self, _: Any = None) -> None:
         """Say nothing: a connection that a dead loop leaves behind is no mistake of the user's (P4)."""
+
+
+class Pool(AsyncConnectionPool[ACT]):
+    """psycopg's pool, whose limit is its fleet's to say."""
+
+    def __init__(self, fleet: Any, *args: Any, **kwargs: Any) -> None:
+        self._fleet = fleet
+        super().__init__(*args, **kwargs)
+
+    async def getconn(self, timeout: float | None = None) -> Any:
+        """Lend a connection to somebody who asks the pool itself; the fleet may have to give one up."""
+        if not self._pool:
+            self._fleet.lend_out()
+        return await super().getconn(timeout)
+
+    async def take(self, timeout: float) -> Any:
+        """Lend a connection to the fleet."""
+        return await super().getconn(timeout)
+
+    async def discard(self, connection: Any) -> None:
+        """Close a connection that was lent, and make no other in its place."""
+        async with self._lock:
+            self._nconns -= 1
+            if self._waiting:
+                self._maybe_grow_pool()
+        connection._pool = None
+        await connection.close()
+
+    @property
+    def size(self) -> int:
+        """How many connections there are, or are being made."""
+        return self._nconns
+
+    @property
+    def wanted(self) -> int:
+        """How many wait for a connection, the fleet among them."""
+        return len(self._waiting)
+
+    def limit(self, most: int) -> None:
+        """Make no more than *most* connections."""
+        self._min_size, self._max_size = 0, most
+        if self._waiting:
+            self._maybe_grow_pool()
+
+    async def schedule_task(self, task: Any, delay: float) -> None:
+        """Run *task* later; an attempt to connect after PAUSE at most, for the server may be back."""
+        await super().schedule_task(task, min(delay, PAUSE) if isinstance(task, AddConnection) else delay)
+
+    @classmethod
+    async def worker(cls, q: Any) -> None:
+        """Run the pool's tasks, and end when cancelled.
+
+        psycopg's workers take a cancellation for a failed attempt to connect and go on; `asyncio.run`,
+        which cancels once and waits, would never return.
+        """
+        await super().worker(_Tasks(q))  # type: ignore[arg-type]
+
+
+class _Tasks:
+    """The queue of a pool's worker, which has nothing more for one that was cancelled."""
+
+    def __init__(self, queue: Any) -> None:
+        self._queue = queue
+
+    async def get(self) -> Any:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
+        return await self._queue.get()
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    # An attempt to connect that the event loop's end cancelled is no failure to report (P4).
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    return not any(isinstance(argument, asyncio.CancelledError) for argument in arguments)
+
+
+logging.getLogger("psycopg.pool").addFilter(_is_news)
 
 
 def here() -> asyncio.AbstractEventLoop:
@@ -69,17 +167,40 @@ def here() -> asyncio.AbstractEventLoop:
 
 def check_home(loop: Any) -> None:
     """Raise UsageError if *loop* cannot watch sockets."""
-    proactor = getattr(asyncio, "ProactorEventLoop", None)
-    if proactor is not None and isinstance(loop, proactor):
+    # Windows' proactor loop is one: it leaves the method as the abstract class has it.
+    if getattr(type(loop), "add_reader", None) in {None, asyncio.AbstractEventLoop.add_reader}:
         raise UsageError(
-            "the proactor event loop cannot watch sockets; use asyncio.SelectorEventLoop "
-            "(asyncio.Runner(loop_factory=asyncio.SelectorEventLoop))"
+            f"{type(loop).__name__} cannot watch sockets (it has no add_reader); use "
+            "asyncio.SelectorEventLoop (asyncio.Runner(loop_factory=asyncio.SelectorEventLoop))"
         )
 
 
+def is_over(home: Any) -> bool:
+    """True if the event loop *home* was closed: nothing of it will run again."""
+    return bool(home.is_closed())
+
+
 def owner() -> Any:
-    """Return what a transaction belongs to: the running task."""
-    return asyncio.current_task()
+    """Return what a transaction belongs to: the running task.
+
+    Raises:
+        UsageError: There is no event loop.
+    """
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return here()
+
+
+async def hold(lock: asyncio.Lock, seconds: float) -> bool:
+    """Acquire *lock*; False if it was not free within *seconds*."""
+    if not lock.locked():
+        return await lock.acquire()
+    try:
+        async with asyncio.timeout(None if seconds == inf else seconds):
+            return await lock.acquire()
+    except TimeoutError:
+        return False
 
 
 def critical(method: F) -> F:
@@ -139,30 +260,47 @@ def background(function: Callable[..., Coroutine[Any, Any, Any]], *args: Any) ->
 soon = background
 
 
-async def within(seconds: float, awaitable: Awaitable[T]) -> T:
-    """Wait for *awaitable* to its end although the task is cancelled meanwhile, *seconds* at most.
+def elsewhere(home: Any, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> None:
+    """Run *function* in the event loop *home*, which belongs to another thread."""
+    home.call_soon_threadsafe(background, function, *args)
 
-    The cancellation is raised afterwards. For what must not be left half done: COMMIT, ROLLBACK.
+
+async def within(seconds: float, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+    """Run *function* to its end although the task is cancelled meanwhile, *seconds* at most.
+
+    A cancellation is raised afterwards, and GRACE later at the latest. For what must not be left half
+    done: COMMIT, ROLLBACK.
 
     Raises:
         TimeoutError: It did not end in time.
     """
-    task = asyncio.ensure_future(awaitable)
-    limit = now() + seconds
-    cancelled: BaseException | None = None
-    while not task.done():
-        try:
-            await asyncio.wait({task}, timeout=limit - now())
-        except asyncio.CancelledError as interrupt:
-            cancelled = interrupt
-        if not task.done() and now() >= limit:
-            task.cancel()
-            raise cancelled or TimeoutError(f"no answer within {seconds} s")
-    if cancelled is not None:
-        if not task.cancelled():
-            task.exception()
-        raise cancelled
+    task = asyncio.get_running_loop().create_task(function(*args))
+    try:
+        await asyncio.wait((task,), timeout=seconds)
+    except asyncio.CancelledError as interrupt:
+        raise await _outlast(task, min(seconds, GRACE), interrupt) from None
+    if not task.done():
+        task.cancel()
+        raise TimeoutError(f"no answer within {seconds} s")
     return task.result()
+
+
+async def _outlast(task: asyncio.Task[Any], seconds: float, interrupt: BaseException) -> BaseException:
+    """Wait for *task* whatever else comes; return the interruption that is to be raised."""
+    anyio = sys.modules.get("anyio")
+    limit = now() + seconds
+    # anyio cancels a task of a cancelled scope again and again, unless it is shielded.
+    with anyio.CancelScope(shield=True) if anyio is not None else nullcontext():
+        while not task.done() and now() < limit:
+            try:
+                await asyncio.wait((task,), timeout=limit - now())
+            except asyncio.CancelledError as another:
+                interrupt = another
+    if not task.done():
+        task.cancel()
+    elif not task.cancelled():
+        task.exception()  # the cancellation is what the caller sees
+    return interrupt
 
 
 class Keeper:
@@ -189,7 +327,9 @@ def watch_fork(fleet: Any) -> None:
 
 
 def _forked() -> None:
-    for fleet in list(_FLEETS):
+    # Kept for ever: what cleans up after them as garbage would touch what is the parent's.
+    _ABANDONED.extend(_FLEETS)
+    for fleet in _ABANDONED:
         fleet.abandon()
 
 
@@ -200,11 +340,8 @@ class Once:
     """A lock for opening a pool: one an event loop, for a lock cannot serve two."""
 
     def __init__(self) -> None:
-        self._lock: asyncio.Lock | None = None
-        self._home: Any = None
+        self._locks: WeakKeyDictionary[Any, asyncio.Lock] = WeakKeyDictionary()
 
     def of(self, home: Any) -> asyncio.Lock:
         """Return the lock of *home*."""
-        if self._lock is None or self._home is not home:
-            self._lock, self._home = asyncio.Lock(), home
-        return self._lock
+        return self._locks.setdefault(home, asyncio.Lock())

@@ -9,7 +9,9 @@ does not take all there is to send, or a large parameter would hang (L6).
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Awaitable, Iterable, Sequence
+from itertools import islice
 from math import inf
 from time import monotonic as now
 from typing import Any
@@ -17,9 +19,9 @@ from typing import Any
 import psycopg
 
 from pgdual.core.lanes import learn
-from pgdual.core.pipeline import STATUS, Job, Pipeline, command
+from pgdual.core.pipeline import STATUS, Job, Pipeline, check_returned, command
 from pgdual.core.statement import Kind
-from pgdual.errors import QueryTimeoutError, UsageError
+from pgdual.errors import QueryTimeoutError
 
 # How long a cancelled statement may keep its caller past the deadline before the socket is closed (D2).
 PATIENCE = 0.2  # seconds
@@ -32,9 +34,9 @@ class Wire:
     """A connection and the jobs on it; what `core.lanes` calls a lane."""
 
     __slots__ = (
-        "_fd", "_fleet", "_last", "_loop", "_timer", "_watch", "_writing",
+        "_fd", "_fleet", "_last", "_loop", "_poll", "_reading", "_timer", "_watch", "_writing",
         "alone", "backlog", "closing", "connection", "dead", "dirty", "idle_since", "load",
-        "pipeline", "read_only", "retire_at",
+        "pipeline", "quarantined", "read_only", "retire_at", "settling",
     )  # fmt: skip
 
     def __init__(self, connection: Any, fleet: Any, retire_at: float) -> None:
@@ -49,10 +51,14 @@ class Wire:
         self._loop = asyncio.get_running_loop()
         self._fd = connection.pgconn.socket
         self._last = 0.0
+        self.quarantined = -1.0  # what was sent before may have been hit by a neighbour's cancel
+        self.settling: asyncio.Future[None] | None = None  # done when a cancel is over and done with
         self._watch = inf
         self._timer: asyncio.TimerHandle | None = None
-        self._writing = False
-        self._loop.add_reader(self._fd, self._on_readable)
+        self._reading = self._writing = False
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLIN)
+        self._watch_socket()
 
     # -- sending ---------------------------------------------------------------------------------
 
@@ -62,10 +68,12 @@ class Wire:
         Raises:
             psycopg.OperationalError: The connection is gone; the job was not sent.
         """
-        future = job.future = self._loop.create_future()
         pipeline = self.pipeline
         try:
+            if self.alone and not pipeline.owed:
+                self._look()
             pipeline.send(job)
+            future = job.future = self._loop.create_future()
             if pipeline.pgconn.flush() and not self._writing:
                 self._write_on()
         except psycopg.OperationalError as error:
@@ -75,6 +83,14 @@ class Wire:
         if job.deadline < self._watch:
             self._arm(job.deadline)
         return future
+
+    def _look(self) -> None:
+        # O3: what the server said of an idle connection may lie in the socket while the loop is busy.
+        # A READ on a lane does without: it may be sent again.
+        while self._poll.poll(0):  # the reason comes first, and then the end
+            self._on_readable()
+            if self.pipeline.lost is not None:
+                raise self.pipeline.lost
 
     async def answer_many(
         self, job: Job, rows: Iterable[Sequence[Any]], end: Sequence[bytes], undo: Sequence[bytes]
@@ -99,20 +115,17 @@ class Wire:
         return await future
 
     async def _feed(self, job: Job, rows: Iterable[Sequence[Any]]) -> None:
-        pipeline, types = self.pipeline, self._fleet.types
-        for number, row in enumerate(rows, 1):
-            job.arguments = row
-            try:
-                job.encode(types)
-            except UsageError as error:
-                raise UsageError(f"row {number}: {error}") from None
-            pipeline.send_row(job)
-            if not number % BATCH:
-                pipeline.pgconn.send_flush_request()
-                self._flush()
-                await self._drain()
-                if job.error is not None:
-                    return
+        pipeline = self.pipeline
+        iterator = iter(rows)
+        number = 1
+        while job.error is None:
+            following = pipeline.send_rows(job, islice(iterator, BATCH), number)
+            if following - number < BATCH:
+                return
+            number = following
+            pipeline.pgconn.send_flush_request()
+            self._flush()
+            await self._drain()
 
     def _flush(self) -> None:
         if self.pipeline.pgconn.flush() and not self._writing:
@@ -207,6 +220,9 @@ class Wire:
         if self.dead or job not in self.pipeline.owed:
             return
         job.abandoned = True
+        if not job.placed:
+            job.placed = True  # whoever holds the wire gives it back; it stays ours until the answer
+            self.load += 1
         if self.alone and job is self.pipeline.owed[0]:
             self._start_cancel(job)
         elif now() + PATIENCE < job.deadline:
@@ -220,15 +236,40 @@ class Wire:
             if not job.future.done():
                 job.future.set_exception(error)
 
+    async def interrupt(self) -> None:
+        """Have the server cancel what runs; whoever waits for its answer still gets one."""
+        owed = self.pipeline.owed
+        if owed and not self.dead and not owed[0].expired:
+            self._start_cancel(owed[0])
+
+    async def settle(self) -> None:
+        """Return when a cancel that was sent can hit nothing more (D5)."""
+        while self.settling is not None:
+            await asyncio.shield(self.settling)
+
     def _start_cancel(self, job: Job) -> None:
         job.deadline, job.expired = inf, True
         self.load += 1
+        self.quarantined = inf
+        self.settling = self._loop.create_future()
         self._fleet.keep(self)
         self._fleet.background(self._cancel, job)
 
     async def _cancel(self, job: Job) -> None:
         # D5: only the head is cancelled, and nobody gets the wire until the cancel connection has closed
         # and one more Sync came back; a late cancel would hit the next caller.
+        settling = self.settling
+        try:
+            await self._cancel_head(job)
+        finally:
+            if self.settling is settling:
+                self.settling, self.quarantined = None, now()
+            if settling is not None and not settling.done():
+                settling.set_result(None)
+            if not self.dead:
+                self.release()
+
+    async def _cancel_head(self, job: Job) -> None:
         limit = now() + PATIENCE
         try:
             await self.connection.cancel_safe(timeout=PATIENCE)
@@ -238,16 +279,18 @@ class Wire:
             await asyncio.sleep(0.002)
         if job in self.pipeline.owed:
             self.lose(psycopg.OperationalError("the server did not answer a cancel request"), cancelled=job)
-        if self.dead:
-            return
-        fence = command(b"")
-        fence.deadline = now() + PATIENCE * 10
-        try:
-            await self.answer(fence)
-        except Exception:
-            self.lose(psycopg.OperationalError("no answer after a cancel request"))
-            return
-        self.release()
+        while not self.dead:
+            fence = command(b"")
+            fence.deadline = now() + PATIENCE * 10
+            try:
+                await self.answer(fence)
+                return
+            except psycopg.errors.InFailedSqlTransaction:
+                return  # answered, in a transaction that has failed
+            except psycopg.errors.QueryCanceled:
+                continue  # it came late and hit the fence, which is there for it
+            except Exception:
+                self.lose(psycopg.OperationalError("no answer after a cancel request"))
 
     # -- the end ---------------------------------------------------------------------------------
 
@@ -267,8 +310,13 @@ class Wire:
             _resolve(job)
 
     def detach(self) -> None:
-        """Stop watching the socket."""
-        self._loop.remove_reader(self._fd)
+        """Stop watching the socket.
+
+        Only what is watched: the number of a closed socket may be another connection's by now.
+        """
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self._fd)
         if self._writing:
             self._writing = False
             self._loop.remove_writer(self._fd)
@@ -308,20 +356,20 @@ class Wire:
         self.release()
 
     def _attach(self) -> None:
+        check_returned(self.connection)
         self.pipeline.enter()
+        self._watch_socket()
+
+    def _watch_socket(self) -> None:
+        self._reading = True
         self._loop.add_reader(self._fd, self._on_readable)
 
-    async def clean(self, configure: Sequence[Any]) -> None:
+    async def clean(self) -> None:
         """Make the session as new: nothing of the last caller stays (L7).
 
         psycopg's own waits take the standing reader away, so it is registered anew.
         """
-        connection = await self.lend()
-        if not connection.autocommit:
-            await connection.set_autocommit(True)
-        await connection.execute("DISCARD ALL")
-        for hook in configure:
-            await hook(connection)
+        await self._fleet.renew(await self.lend())
         self.read_only = self.dirty = False
         self._attach()
 

@@ -61,26 +61,25 @@ def run(fleet: Fleet, job: Job, timeout: float | Default | None) -> Any:
         psycopg.Error: What the server said.
     """
     job.started = job.sent = now()
-    job.placed = True
     statement = job.statement
     tries = 0
     limit = fleet.command_timeout if timeout is DEFAULT else limit_of(fleet, timeout)
     if statement.kind is not _READ:
         check_place(statement, in_transaction=False)
     while True:
-        if statement.types is not None and job.buffers is None and job.arguments:
-            job.encode(fleet.types)
+        is_read = statement.kind is _READ  # a neighbour may demote it meanwhile (Q2)
         wire = fleet.place(statement)
         if wire is None:
             wire = fleet.acquire(statement, job.started)
             job.sent = now()
         if not tries:
             job.deadline = job.sent + limit
+        job.placed = True
         try:
-            if statement.types is None or wire.read_only is not (statement.kind is _READ):
-                fleet.ready(wire, statement, job.deadline)
+            if statement.types is None or wire.read_only is not is_read:
+                fleet.ready(wire, job, is_read)
                 job.sent = now()
-            if job.buffers is None and job.arguments:
+            if job.arguments:
                 _encode_on(fleet, wire, job)
             if statement.leaves_traces:
                 wire.dirty = True
@@ -90,12 +89,12 @@ def run(fleet: Fleet, job: Job, timeout: float | Default | None) -> Any:
             raise
         except Exception as error:
             tries += 1
-            _decide(fleet, wire, job, error, tries)
+            _decide(fleet, wire, job, error, is_read, tries)
             job.sent = now()
 
 
 def _encode_on(fleet: Fleet, wire: Any, job: Job) -> None:
-    # The statement was described after the call began.
+    # On the wire and not before: while the call waited the statement may have been described anew.
     try:
         job.encode(fleet.types)
     except UsageError:
@@ -103,18 +102,20 @@ def _encode_on(fleet: Fleet, wire: Any, job: Job) -> None:
         raise
 
 
-def _decide(fleet: Fleet, wire: Any, job: Job, error: Exception, tries: int) -> None:
+def _decide(fleet: Fleet, wire: Any, job: Job, error: Exception, is_read: bool, tries: int) -> None:
     """Prepare *job* for another try, or raise what the caller is to see."""
     explain(fleet.name, job, error)
     if isinstance(error, UsageError):
         raise error
-    if isinstance(error, QueryCanceled) and job.expired:
+    if isinstance(error, QueryCanceled) and (job.expired or now() >= job.deadline):
         raise QueryTimeoutError(
             f"{_where(fleet.name, job)}: cancelled at its time limit", "rolled back"
         ) from None
     if isinstance(error, QueryTimeoutError):
         raise _timed_out(fleet.name, job, error) from None
-    verdict = judge(job, error)
+    verdict = judge(job, error, is_read)
+    if isinstance(error, QueryCanceled) and job.sent <= wire.quarantined and is_read:
+        verdict = Verdict.AGAIN  # D5: the cancel was meant for the one before it on the lane
     if job.future is None and isinstance(error, OperationalError) and wire.dead:
         verdict = Verdict.AGAIN  # the wire was found dead before a byte was sent
     if verdict is Verdict.UNKNOWN:
@@ -123,28 +124,19 @@ def _decide(fleet: Fleet, wire: Any, job: Job, error: Exception, tries: int) -> 
             f"{_where(fleet.name, job)}: the connection was lost before the answer came; "
             "it may have been done or not"
         ) from error
-    if verdict is Verdict.RAISE or tries > len(fleet.lanes.wires) + fleet.settings.retry_max_attempts:
+    if verdict is Verdict.RAISE or tries > fleet.max_size + fleet.settings.retry_max_attempts:
         fleet.meter.errors += 1
         raise error
     fleet.meter.resent += 1
-    _prepare_again(wire, job, verdict)
-
-
-def _prepare_again(wire: Any, job: Job, verdict: Verdict) -> None:
-    statement = job.statement
     wire.pipeline.again(job)
-    if verdict is Verdict.PREPARE:
-        wire.pipeline.forget(statement)
-        statement.types = None
-        job.buffers = None
-    elif verdict is Verdict.PREPARED:
-        wire.pipeline.hold(statement)
-    elif verdict is Verdict.AS_WRITE:
-        statement.demote()
+    if verdict is Verdict.AS_WRITE:
+        job.statement.demote()
 
 
 def _timed_out(database: str, job: Job, error: QueryTimeoutError) -> QueryTimeoutError:
     text = f"{_where(database, job)}: {error}"
+    if job.future is None:
+        return QueryTimeoutError(text, "not sent")  # while it was described
     if job.statement.kind is _READ:
         return QueryTimeoutError(text, error.outcome)
     return OutcomeUnknownTimeoutError(text)

@@ -59,7 +59,11 @@ class Client:
         return {name: self[name].health_check() for name in self.settings.configured}
 
     def __enter__(self) -> Self:
-        self.open()
+        try:
+            self.open()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(

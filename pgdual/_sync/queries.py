@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, overload
 
-from pgdual.core.pipeline import ROW, ROWS, SCRIPT, STATUS, VALUE, Job
+from pgdual.core.pipeline import SCRIPT, STATUS, Job
 from pgdual.core.record import Record
-from pgdual.core.statement import Kind, Statement, Statements, check_arguments
+from pgdual.core.rows import ROW, ROWS, VALUE
+from pgdual.core.statement import Kind, Statement, Statements, check_arguments, check_many, checked
 
 from .call import DEFAULT, Default
 
@@ -127,4 +128,5 @@ class Queries:
             UsageError: A row does not fit; it is numbered (from 1), and nothing stays done.
         """
         statement = self._statements.get(sql)
-        return self._run_many(statement, rows, timeout)
+        check_many(statement)
+        return self._run_many(statement, checked(statement, rows), timeout)

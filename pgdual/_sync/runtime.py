@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -15,13 +16,17 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 import psycopg
+from psycopg.adapt import AdaptersMap
 from psycopg_pool import ConnectionPool
+from psycopg_pool.abc import CT
+from psycopg_pool.pool import AddConnection
 
 from pgdual.core.scope import Scope
 
 __all__ = [
     "DEPTH",
     "FACE",
+    "GRACE",
     "INTERRUPTS",
     "SCOPE",
     "Connection",
@@ -34,7 +39,10 @@ __all__ = [
     "background",
     "check_home",
     "critical",
+    "elsewhere",
     "here",
+    "hold",
+    "is_over",
     "now",
     "owner",
     "sleep",
@@ -47,7 +55,6 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 now = monotonic
-Pool = ConnectionPool
 FACE = "sync"
 SCOPE = Scope("pgdual_sync")
 DEPTH = 1  # a thread has its wire to itself: lanes are not shared
@@ -55,6 +62,11 @@ INTERRUPTS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 Lock = threading.Lock
 Guard = threading.RLock
 _FLEETS: WeakSet[Any] = WeakSet()
+# How long an attempt to connect waits for the next. Source: B1, service within 1 s of the server.
+PAUSE = 0.5  # seconds
+_ABANDONED: list[Any] = []
+# How long what must not be left half done may take.
+GRACE = 5.0  # seconds
 
 
 class Connection(psycopg.Connection[Any]):
@@ -71,8 +83,65 @@ class Connection(psycopg.Connection[Any]):
         fleet.connected(connection)
         return connection
 
+    def renew(self, context: Any) -> None:
+        """Be as newly connected, in autocommit, with the adapters of *context*: nothing lent stays (L7).
+
+        psycopg has no way to say so; what a connection is besides the session is set in its __init__.
+        """
+        psycopg.Connection.__init__(self, self.pgconn)
+        self._adapters = AdaptersMap(context.adapters)
+        self._autocommit = True
+
     def __del__(self, _: Any = None) -> None:
         """Say nothing: a connection that is open at the interpreter's exit is no mistake (P4)."""
+
+
+class Pool(ConnectionPool[CT]):
+    """psycopg's pool, whose limit is its fleet's to say."""
+
+    def __init__(self, fleet: Any, *args: Any, **kwargs: Any) -> None:
+        self._fleet = fleet
+        super().__init__(*args, **kwargs)
+
+    def getconn(self, timeout: float | None = None) -> Any:
+        """Lend a connection to somebody who asks the pool itself; the fleet may have to give one up."""
+        if not self._pool:
+            self._fleet.lend_out()
+        return super().getconn(timeout)
+
+    def take(self, timeout: float) -> Any:
+        """Lend a connection to the fleet."""
+        return super().getconn(timeout)
+
+    def discard(self, connection: Any) -> None:
+        """Close a connection that was lent, and make no other in its place."""
+        with self._lock:
+            self._nconns -= 1
+            if self._waiting:
+                self._maybe_grow_pool()
+        connection._pool = None
+        connection.close()
+
+    @property
+    def size(self) -> int:
+        """How many connections there are, or are being made."""
+        return self._nconns
+
+    @property
+    def wanted(self) -> int:
+        """How many wait for a connection, the fleet among them."""
+        return len(self._waiting)
+
+    def limit(self, most: int) -> None:
+        """Make no more than *most* connections."""
+        with self._lock:
+            self._min_size, self._max_size = 0, most
+            if self._waiting:
+                self._maybe_grow_pool()
+
+    def schedule_task(self, task: Any, delay: float) -> None:
+        """Run *task* later; an attempt to connect after PAUSE at most, for the server may be back."""
+        super().schedule_task(task, min(delay, PAUSE) if isinstance(task, AddConnection) else delay)
 
 
 _HERE = object()
@@ -85,6 +154,11 @@ def here() -> Any:
 
 def check_home(home: Any) -> None:
     """Accept any thread."""
+
+
+def is_over(home: Any) -> bool:
+    """Return False: a process lives as long as its threads."""
+    return False
 
 
 owner = threading.get_ident  # what a transaction belongs to: the running thread
@@ -154,9 +228,19 @@ def soon(function: Callable[..., Any], *args: Any) -> None:
     function(*args)
 
 
-def within(seconds: float, value: T) -> T:
-    """Return *value*: on this face it has been waited for already, under its own time limit."""
-    return value
+def elsewhere(home: Any, function: Callable[..., Any], *args: Any) -> None:
+    """Run *function* beside the caller: there is one home on this face."""
+    background(function, *args)
+
+
+def within(seconds: float, function: Callable[..., T], *args: Any) -> T:
+    """Run *function* to its end; its jobs have *seconds* as their deadline, which bounds it here."""
+    return function(*args)
+
+
+def hold(lock: threading.Lock, seconds: float) -> bool:
+    """Acquire *lock*; False if it was not free within *seconds*."""
+    return lock.acquire(timeout=min(max(seconds, 0), threading.TIMEOUT_MAX))
 
 
 class Keeper:
@@ -183,9 +267,12 @@ class Once:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._process = os.getpid()
 
     def of(self, home: Any) -> threading.Lock:
-        """Return the lock."""
+        """Return the lock; a new one after a fork, for the thread that held it may not exist here."""
+        if self._process != os.getpid():
+            self._lock, self._process = threading.Lock(), os.getpid()
         return self._lock
 
 
@@ -195,15 +282,20 @@ def watch_fork(fleet: Any) -> None:
 
 
 def _forked() -> None:
-    for fleet in list(_FLEETS):
+    # Kept for ever: what cleans up after them as garbage would touch what is the parent's.
+    _ABANDONED.extend(_FLEETS)
+    for fleet in _ABANDONED:
         fleet.abandon()
 
 
 def _at_exit() -> None:
-    # P4: psycopg's pool has worker threads, which must not outlive the interpreter's own.
+    # P4: psycopg's pool has worker threads, which must not outlive the interpreter's own, and it would say
+    # that one did not end in time. Daemon threads at work are left alone: to fail now helps nobody.
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
     for fleet in list(_FLEETS):
         if fleet.home is not None and not fleet.is_closed:
-            fleet.close(0.0)
+            fleet.is_closed = True
+            fleet.pool.close(0.1)
 
 
 os.register_at_fork(after_in_child=_forked)

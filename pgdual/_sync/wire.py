@@ -7,8 +7,11 @@ so that a connection which the server has closed is noticed without a round trip
 
 from __future__ import annotations
 
+import os
 import select
+import socket
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from math import inf
 from time import monotonic as now
 from typing import Any
@@ -16,9 +19,9 @@ from typing import Any
 import psycopg
 
 from pgdual.core.lanes import learn
-from pgdual.core.pipeline import STATUS, Job, Pipeline, command
+from pgdual.core.pipeline import STATUS, Job, Pipeline, check_returned, command
 from pgdual.core.statement import Kind
-from pgdual.errors import QueryTimeoutError, UsageError
+from pgdual.errors import QueryTimeoutError
 
 # How long a cancelled statement may keep its caller past the deadline before the socket is closed (D2).
 PATIENCE = 0.5  # seconds
@@ -49,6 +52,10 @@ class Wire:
         "read_only",
         "retire_at",
     )  # fmt: skip
+
+    # The async twin's: here a cancel is over and done with before the call ends.
+    quarantined = -1.0
+    settling = None
 
     def __init__(self, connection: Any, fleet: Any, retire_at: float) -> None:
         self.connection = connection
@@ -88,9 +95,12 @@ class Wire:
 
     def _look(self) -> None:
         # O3: the socket of an idle wire has something to say: a notice, or the end.
-        self.pipeline.receive()
-        if self.pipeline.lost is not None:
-            raise self.pipeline.lost
+        while True:
+            self.pipeline.receive()
+            if self.pipeline.lost is not None:
+                raise self.pipeline.lost
+            if not self._poll.poll(0):  # the reason comes first, and then the end
+                return
 
     def _write(self, deadline: float) -> None:
         pgconn = self.pipeline.pgconn
@@ -113,15 +123,17 @@ class Wire:
         Where *rows* itself fails, *undo* is sent in place of *end* and its error raised.
         """
         try:
+            if self._poll.poll(0):
+                self._look()
             self.pipeline.begin_many(job)
             job.future = True
             try:
                 self._feed(job, rows)
             except psycopg.OperationalError:
                 raise
-            except BaseException:
+            except BaseException as error:
                 job.abandoned = True
-                self._finish_many(job, undo)
+                self._undo_many(job, undo, isinstance(error, Exception))
                 raise
             self._finish_many(job, end)
         except psycopg.OperationalError as error:
@@ -129,33 +141,38 @@ class Wire:
             raise
         return self._tell(job)
 
+    def _undo_many(self, job: Job, texts: Sequence[bytes], is_patient: bool) -> None:
+        if is_patient:
+            self._finish_many(job, texts)
+            return
+        self.pipeline.end_many(texts)  # Ctrl-C
+        self.pipeline.pgconn.flush()
+        self._cancel(job, HURRY)
+
     def _finish_many(self, job: Job, texts: Sequence[bytes]) -> None:
         self.pipeline.end_many(texts)
         self._write(job.deadline)
         self._receive(job)
 
     def _feed(self, job: Job, rows: Iterable[Sequence[Any]]) -> None:
-        pipeline, types = self.pipeline, self._fleet.types
-        for number, row in enumerate(rows, 1):
-            job.arguments = row
-            try:
-                job.encode(types)
-            except UsageError as error:
-                raise UsageError(f"row {number}: {error}") from None
-            pipeline.send_row(job)
-            if not number % BATCH:
-                pipeline.pgconn.send_flush_request()
-                self._write(job.deadline)
-                pipeline.receive()
-                if job.error is not None:
-                    return
+        pipeline = self.pipeline
+        iterator = iter(rows)
+        number = 1
+        while job.error is None:
+            following = pipeline.send_rows(job, islice(iterator, BATCH), number)
+            if following - number < BATCH:
+                return
+            number = following
+            pipeline.pgconn.send_flush_request()
+            self._write(job.deadline)
+            pipeline.receive()
 
     # -- receiving -------------------------------------------------------------------------------
 
     def _receive(self, job: Job) -> None:
         pipeline, poll, owed = self.pipeline, self._poll, self.pipeline.owed
         try:
-            while owed:
+            while owed and not self.dead:
                 left = job.deadline - now() if job.deadline < inf else inf
                 if poll.poll(_milliseconds(left)):
                     pipeline.receive()
@@ -211,15 +228,32 @@ class Wire:
             fleet.meter.tell(job.sent - job.started, run, job.rows, statement.kind is _READ)
             statement.service = learn(statement.service, run)
         if job.placed:
+            job.placed = False
             fleet.answered(self, 1)
         if job.error is not None:
             raise job.error
         return job.value
 
     def forsake(self, job: Job) -> None:
-        """Give *job* up: on this face it was cancelled where it waited; free the wire it was placed on."""
-        if job.abandoned and job.placed and not self.dead:
+        """Give *job* up: cancel what was not cancelled where it waited, free the wire it was placed on."""
+        if self.dead:
+            return
+        if job in self.pipeline.owed and not job.abandoned:
+            job.abandoned = True
+            self._cancel(job, HURRY)
+        if job.placed and not self.dead:
+            job.placed = False
             self.release()
+
+    def interrupt(self) -> None:
+        """Have the server cancel what another thread runs here; that thread still gets an answer."""
+        try:
+            self.connection.cancel_safe(timeout=PATIENCE)
+        except (psycopg.Error, OSError):
+            return  # it ends at its own time limit
+
+    def settle(self) -> None:
+        """Return: no cancel is under way."""
 
     # -- the end ---------------------------------------------------------------------------------
 
@@ -230,8 +264,17 @@ class Wire:
         self.dead = True
         self.pipeline.lost = error
         self.pipeline.lose()
+        self._wake()
         self.connection.pgconn.finish()
         self._fleet.lost(self)
+
+    def _wake(self) -> None:
+        # Another thread may be polling the socket; closing it would not wake that one.
+        try:
+            with socket.socket(fileno=os.dup(self.connection.pgconn.socket)) as twin:
+                twin.shutdown(socket.SHUT_RDWR)
+        except (OSError, psycopg.OperationalError):
+            return  # it is closed already
 
     def detach(self) -> None:
         """Stop watching the socket: nothing watches it while no call is on."""
@@ -258,21 +301,18 @@ class Wire:
         try:
             if not self.connection.closed:
                 self.connection.rollback()
+            check_returned(self.connection)
             self.pipeline.enter()
         except psycopg.Error as error:
             self.lose(psycopg.OperationalError(f"the borrower left the connection unusable: {error}"))
             return
         self.release()
 
-    def clean(self, configure: Sequence[Any]) -> None:
+    def clean(self) -> None:
         """Make the session as new: nothing of the last caller stays (L7)."""
-        connection = self.lend()
-        if not connection.autocommit:
-            connection.set_autocommit(True)
-        connection.execute("DISCARD ALL")
-        for hook in configure:
-            hook(connection)
+        self._fleet.renew(self.lend())
         self.read_only = self.dirty = False
+        check_returned(self.connection)
         self.pipeline.enter()
 
 

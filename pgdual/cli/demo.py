@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from time import perf_counter
 from typing import Annotated
 
@@ -40,8 +39,8 @@ def demo(
     """
     if quick:
         users, orders = max(users // 10, 1), max(orders // 10, 1)
-    # a terminated demo cleans up as an interrupted one does
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # a terminated demo cleans up as an interrupted one does; asyncio knows how to be interrupted
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     console = Console(highlight=False)
     try:
         found = run(console, users, orders, concurrency)

@@ -41,6 +41,28 @@ class Waiter(Protocol):
         """Hand the wire over; return False if the call has given up."""
 
 
+class Line(deque[Any]):
+    """The calls that wait, in order, and how many of them want a wire alone."""
+
+    alone = 0
+
+    def append(self, waiter: Any) -> None:
+        """Put *waiter* last."""
+        super().append(waiter)
+        self.alone += waiter.alone
+
+    def popleft(self) -> Any:
+        """Take the first out of line."""
+        waiter = super().popleft()
+        self.alone -= waiter.alone
+        return waiter
+
+    def remove(self, waiter: Any) -> None:
+        """Take *waiter* out of line."""
+        super().remove(waiter)
+        self.alone -= waiter.alone
+
+
 class Lanes:
     """The wires of one pool: which are idle, which is current, and who waits."""
 
@@ -48,8 +70,9 @@ class Lanes:
         self.depth = depth  # calls that may share a lane (L5); 1 where lanes are not shared
         self.wires: list[Any] = []
         self.idle: dict[Any, None] = {}
-        self.waiting: deque[Any] = deque()
+        self.waiting = Line()
         self.current: Any = None
+        self._closing = 0  # how many wires are closing
 
     @property
     def active(self) -> int:
@@ -66,7 +89,12 @@ class Lanes:
         if service > SLOW:
             return self.take(read_only=True)
         lane = self.current
-        if lane is not None and lane.backlog < WINDOW and lane.load < self.depth and not self._in_line():
+        if (
+            lane is not None
+            and lane.backlog < WINDOW
+            and lane.load < self.depth
+            and not (self.waiting and self._in_line())
+        ):
             if not lane.load:
                 del self.idle[lane]
             lane.load += 1
@@ -76,14 +104,14 @@ class Lanes:
     def _in_line(self) -> bool:
         # Served in order: a read does not pass a read that waits; one that waits for a wire alone has
         # a lane closing for it.
-        return bool(self.waiting) and not all(waiter.alone for waiter in self.waiting)
+        return len(self.waiting) > self.waiting.alone
 
     def _next_lane(self) -> Any:
         if self._in_line():
             return None
         lane = None if self.waiting else self._pop_idle(read_only=True)
         if lane is None:
-            lane = self._least_loaded()
+            lane = self._least_loaded(self.depth)
             if lane is None:
                 return None
         lane.load += 1
@@ -93,15 +121,17 @@ class Lanes:
             lane.alone = True
         return lane
 
-    def _least_loaded(self) -> Any:
+    def _least_loaded(self, below: int) -> Any:
         best = None
         for wire in self.wires:
-            if self._joinable(wire) and (best is None or wire.backlog < best.backlog):
+            if (
+                0 < wire.load < below
+                and wire.read_only
+                and not (wire.alone or wire.closing)
+                and (best is None or wire.backlog < best.backlog)
+            ):
                 best = wire
         return best
-
-    def _joinable(self, wire: Any) -> bool:
-        return 0 < wire.load < self.depth and wire.read_only and not (wire.alone or wire.closing)
 
     def take(self, read_only: bool) -> Any:
         """Return an idle wire for one call alone, one in the wanted mode if there is one, or None to wait."""
@@ -134,29 +164,33 @@ class Lanes:
         """Take *waiter* out of line: it gave up."""
         if waiter in self.waiting:
             self.waiting.remove(waiter)
-            self._open_lanes()
+        self._open_lanes()
 
     def _close_lanes(self) -> None:
-        # L5: one lane drains for each call that waits for a wire alone.
-        wanted = sum(waiter.alone for waiter in self.waiting)
-        wanted -= sum(wire.closing for wire in self.wires)
-        while wanted > 0:
-            lane = self._least_loaded()
+        # L5: one lane drains for each call that waits for a wire alone. Called whenever one more waits, a
+        # lane becomes joinable or a closing one is gone.
+        while self._closing < self.waiting.alone and self.depth > 1:
+            lane = self._least_loaded(self.depth + 1)
             if lane is None:
                 return
             lane.closing = True
+            self._closing += 1
             if lane is self.current:
                 self.current = None
-            wanted -= 1
 
     def _open_lanes(self) -> None:
-        surplus = sum(wire.closing for wire in self.wires) - sum(waiter.alone for waiter in self.waiting)
+        # Called whenever one less waits for a wire alone.
         for wire in self.wires:
-            if surplus <= 0:
+            if self._closing <= self.waiting.alone:
                 return
             if wire.closing:
-                wire.closing = False
-                surplus -= 1
+                self._reopen(wire)
+                self._admit(wire)
+
+    def _reopen(self, wire: Any) -> None:
+        if wire.closing:
+            wire.closing = False
+            self._closing -= 1
 
     def answered(self, wire: Any, count: int) -> bool:
         """Take *count* calls off *wire*; return True if it is free now.
@@ -171,33 +205,47 @@ class Lanes:
         return False
 
     def _admit(self, wire: Any) -> None:
-        while self.waiting and not self.waiting[0].alone and self._joinable(wire):
+        if wire.alone or wire.closing or not wire.read_only:
+            return
+        while wire.load < self.depth and self.waiting and not self.waiting[0].alone:
             wire.load += 1
             if not self.waiting.popleft().give(wire):
                 wire.load -= 1
 
     def offer(self, wire: Any, now: float) -> None:
         """Give a free wire to whoever is first in line, or keep it idle."""
-        wire.alone = wire.closing = False
+        if wire.closing:
+            self._reopen(wire)
+        wire.alone = False
         wire.backlog = 0.0
-        while self.waiting:
-            waiter = self.waiting.popleft()
-            wire.load = 1
-            wire.alone = waiter.alone or not wire.read_only or self.depth == 1
-            if waiter.give(wire):
-                self._handed_over(wire)
-                return
+        if self.waiting and self._hand_over(wire):
+            return
         wire.load = 0
         wire.alone = False
         wire.idle_since = now
         self.idle[wire] = None
 
-    def _handed_over(self, wire: Any) -> None:
-        if not wire.alone:
-            self.current = wire
-            self._admit(wire)
-        if self.waiting:
-            self._close_lanes()
+    def _hand_over(self, wire: Any) -> bool:
+        given = is_read = False
+        while self.waiting and not given:
+            waiter = self.waiting.popleft()
+            wire.load = 1
+            wire.alone = waiter.alone or not wire.read_only or self.depth == 1
+            given = waiter.give(wire)
+            is_read = not waiter.alone
+        if given and not wire.alone:
+            self._welcome(wire)
+        elif wire is self.current:
+            self.current = None
+        self._open_lanes()
+        if is_read:
+            self._close_lanes()  # the wire may have been closing for a call that still waits
+        return given
+
+    def _welcome(self, lane: Any) -> None:
+        self.current = lane
+        self._admit(lane)
+        self._close_lanes()
 
     def keep(self, wire: Any) -> None:
         """Let nobody join *wire* any more: it is lent, or about to be closed."""
@@ -207,9 +255,11 @@ class Lanes:
 
     def share(self, wire: Any) -> None:
         """Make *wire* the current lane: its one READ may have company."""
-        if self.depth > 1:
+        # Meanwhile it may have been lost, or be in quarantine after a cancel (D5).
+        if self.depth > 1 and wire.load == 1 and wire in self.wires:
             wire.alone = False
-            self.current = wire
+            self._reopen(wire)
+            self._welcome(wire)
 
     def add(self, wire: Any) -> None:
         """Count a new wire; `offer` it next."""
@@ -220,10 +270,10 @@ class Lanes:
         if wire in self.wires:
             self.wires.remove(wire)
         self.idle.pop(wire, None)
+        self._reopen(wire)
         if wire is self.current:
             self.current = None
-        if self.waiting:
-            self._close_lanes()
+        self._close_lanes()
 
 
 def learn(service: float, seconds: float) -> float:

@@ -6,51 +6,62 @@ a job is answered at its Sync and not before, for a deferred constraint or a ser
 arrives after the statement's own result (L2). `send` queues and starts to flush, `receive` takes what
 the socket brought and returns the jobs that are answered. Who waits, and how, is the wire's business.
 
-A prepared statement's name is a digest of its text (N1). What a statement returns cannot change its
-columns while it stays prepared (the server refuses with "cached plan must not change result type"),
-so its row loaders are looked up once a connection.
+A prepared statement's name is a digest of its text (N1). It is good for the parameter types that it was
+described with, so one that was described anew since is prepared anew on every connection. What the server
+says of a prepared statement in an error is believed here, inside of a transaction and outside.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from typing import Any
 
 import psycopg
-from psycopg.abc import Transformer
-from psycopg.adapt import AdaptersMap
+from psycopg import capabilities
 from psycopg.adapt import Transformer as NewTransformer
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 
-from .record import Maker, column_position, maker, names_of, record_class
-from .statement import Statement
-from .types import REFUSED, Types, refusal
+from pgdual.errors import UsageError
 
-# What a job makes of its result.
-ROWS, ROW, VALUE, STATUS, MANY, DESCRIBE, COMMAND, SCRIPT = range(8)
+from .loaders import REFUSED
+from .record import checked_shape
+from .rows import ROWS, VALUE, Context, Prepared, made
+from .statement import Statement, check_arguments
+from .types import Types, refusal
 
-_TUPLES = int(ExecStatus.TUPLES_OK)
-_OK = int(ExecStatus.COMMAND_OK)
+# What a job makes of its result, beside rows.
+STATUS, MANY, DESCRIBE, COMMAND, SCRIPT = range(VALUE + 1, VALUE + 6)
+
 _FATAL = int(ExecStatus.FATAL_ERROR)
 _SYNC = int(ExecStatus.PIPELINE_SYNC)
 _ABORTED = int(ExecStatus.PIPELINE_ABORTED)
+_DONE = {int(ExecStatus.COMMAND_OK), int(ExecStatus.TUPLES_OK)}
+_CHUNK = int(ExecStatus.TUPLES_CHUNK)
 _IDLE = int(TransactionStatus.IDLE)
+# Many rows are asked for in parts, so that they are made into objects while the server still sends: those
+# of a statement that had as many the last time. Source: bench row 12.
+LARGE, CHUNK = 1000, 128
+_CAN_CHUNK = capabilities.has_stream_chunked()
 # Statements that one connection keeps prepared (N3). Source: asyncpg keeps 100, JDBC 256.
 PREPARED = 256
 # N3: a statement is called with few combinations of argument classes; past this they start anew.
 PLANS = 32
 _READ_ONLY = b"default_transaction_read_only"
+_TIME_ZONE = b"TimeZone"
+_NOT_PREPARED, _PREPARED_ALREADY, _NOT_SUPPORTED = "26000", "42P05", "0A000"
+# Source: plancache.c; the message is translated, the routine's name is not.
+_CACHED_PLAN = "RevalidateCachedQuery"
 
 
 class Job:
     """One call on its way through a pipeline."""
 
     # Defaults live on the class: a call sets the few that differ, which is cheaper than twenty slots.
-    into: Any = None
+    shape: Any = None
     column: int | str = 0
     prelude: tuple[bytes, ...] = ()
     text = b""
@@ -61,6 +72,7 @@ class Job:
     error: Exception | None = None
     prepared: Any = None
     parses = False  # its group makes the server parse the statement
+    closes: Sequence[bytes] = ()  # prepared statements that its group closes
     lost = False  # the connection went before it was answered
     placed = False  # it counts in its wire's load
     abandoned = False  # nobody waits for its answer
@@ -77,6 +89,19 @@ class Job:
         self.statement = statement
         self.arguments = arguments
 
+    @property
+    def into(self) -> Any:
+        """What a row is made into; None for a Record.
+
+        Raises:
+            UsageError: On setting it to what is no row shape.
+        """
+        return self.shape
+
+    @into.setter
+    def into(self, shape: Any) -> None:
+        self.shape = checked_shape(shape)
+
     def encode(self, types: Types) -> None:
         """Turn the arguments into bytes for the parameter types that the server described (Q5).
 
@@ -84,22 +109,42 @@ class Job:
             UsageError: An argument does not fit; it is named.
         """
         statement, arguments = self.statement, self.arguments
-        classes = tuple(map(type, arguments))
-        plan = statement.plans.get(classes)
-        if plan is None:
-            plan = _new_plan(statement, classes, types)
-        try:
-            self.buffers, self.formats = plan.encode(arguments)
-        except REFUSED as error:
-            raise refusal(arguments, plan, error) from None
+        plan = plan_of(statement, tuple(map(type, arguments)), types)
+        self.buffers, self.formats = encoded(plan, statement, arguments, types)
 
 
-def _new_plan(statement: Statement, classes: tuple[type, ...], types: Types) -> Any:
-    assert statement.types is not None
-    if len(statement.plans) >= PLANS:
-        statement.plans.clear()
-    plan = statement.plans[classes] = types.plan(classes, statement.types)
+def plan_of(statement: Statement, classes: tuple[type, ...], types: Types) -> Any:
+    """Return how arguments of these classes are dumped for *statement*, which has been described.
+
+    Raises:
+        UsageError: There are too few or too many, or one does not fit.
+    """
+    plan = statement.plans.get(classes)
+    if plan is None:
+        check_arguments(statement, len(classes))
+        assert statement.types is not None
+        if len(statement.plans) >= PLANS:
+            statement.plans.clear()
+        plan = statement.plans[classes] = types.plan(classes, statement.types)
     return plan
+
+
+def encoded(plan: Any, statement: Statement, arguments: Sequence[Any], types: Types) -> Any:
+    """Return the arguments' bytes and their formats.
+
+    Raises:
+        UsageError: An argument's own dumper refuses it; it is named.
+    """
+    try:
+        return plan.encode(arguments)
+    except Exception as error:
+        raise refusal(types, statement.types or (), arguments, plan, error) from error
+
+
+def _row_class(row: Any) -> type:
+    if isinstance(row, (str, bytes, Mapping)) or not isinstance(row, Sequence):
+        raise UsageError(f"a row of parameters is a list or tuple, not {type(row).__name__}")
+    return type(row)
 
 
 # What stands for a statement in a job that has none: one of pgdual's own commands.
@@ -113,25 +158,6 @@ def command(text: bytes) -> Job:
     return job
 
 
-class Prepared:
-    """A statement that one connection holds prepared, and what its rows are made of."""
-
-    __slots__ = ("make", "names", "transformer")
-
-    def __init__(self) -> None:
-        self.transformer: Transformer | None = None
-        self.names: tuple[str, ...] = ()
-        self.make: Maker = tuple
-
-
-class _Context:
-    """psycopg's adaptation context: a database's adapters with one connection's time zone."""
-
-    def __init__(self, adapters: AdaptersMap, connection: Any) -> None:
-        self.adapters = adapters
-        self.connection = connection
-
-
 class Pipeline:
     """The jobs of one connection, in the order in which they were sent."""
 
@@ -140,6 +166,7 @@ class Pipeline:
         "_context",
         "_outdated",
         "_types",
+        "_zone",
         "lost",
         "owed",
         "pgconn",
@@ -160,7 +187,8 @@ class Pipeline:
         """Start, or start again after psycopg or a DISCARD ALL had the connection: nothing is prepared."""
         self.prepared: dict[bytes, Prepared] = {}
         self._outdated: set[bytes] = set()
-        self._context = _Context(self._types.adapters, self._connection)
+        self._context = Context(self._types.adapters, self._connection)
+        self._zone = self.pgconn.parameter_status(_TIME_ZONE)
         self.pgconn.nonblocking = 1
         self.pgconn.enter_pipeline_mode()
 
@@ -196,7 +224,7 @@ class Pipeline:
             return
         statement = job.statement
         prepared = self.prepared.get(statement.name)
-        if prepared is None:
+        if prepared is None or prepared.plans is not statement.plans:
             prepared = self._send_parse(job)
         job.prepared = prepared
         if self.unnamed:
@@ -214,6 +242,8 @@ class Pipeline:
                 job.formats,
                 statement.result_format,
             )
+        if prepared.is_large and job.want == ROWS and not job.lead and not self.owed:
+            pgconn.set_chunked_rows_mode(CHUNK)
         pgconn.pipeline_sync()
         self.owed.append(job)
 
@@ -222,34 +252,37 @@ class Pipeline:
             self.pgconn.send_query_params(text, None)
         job.lead += len(job.prelude)
 
-    def forget(self, statement: Statement) -> None:
-        """Prepare *statement* anew before its next use: the server has dropped or outdated it."""
-        self.prepared.pop(statement.name, None)
-        self._outdated.add(statement.name)
-
-    def hold(self, statement: Statement) -> None:
-        """Take *statement* for prepared: the server says that it is."""
-        self.prepared[statement.name] = Prepared()
+    def adopt(self, statement: Statement) -> None:
+        """Take *statement*, which was described here, for prepared with the types that it has now."""
+        if not self.unnamed:
+            self.prepared[statement.name] = Prepared(statement.plans)
 
     def _send_parse(self, job: Job) -> Prepared:
-        prepared = Prepared()
+        statement = job.statement
+        prepared = Prepared(statement.plans)
         if self.unnamed:
             return prepared
-        statement = job.statement
-        if statement.name in self._outdated:
-            self._outdated.discard(statement.name)
-            self.pgconn.send_close_prepared(statement.name)
-            job.lead += 1
-        if len(self.prepared) >= PREPARED:
-            oldest = next(iter(self.prepared))
-            del self.prepared[oldest]
-            self.pgconn.send_close_prepared(oldest)
-            job.lead += 1
+        held, outdated = self.prepared, self._outdated
+        if held.pop(statement.name, None) is not None:
+            outdated.add(statement.name)
+        elif len(held) >= PREPARED:
+            oldest = next(iter(held))
+            del held[oldest]
+            outdated.add(oldest)
+        if outdated:
+            self._send_closes(job)
         self.pgconn.send_prepare(statement.name, statement.query)
         job.lead += 1
         job.parses = True
-        self.prepared[statement.name] = prepared
+        held[statement.name] = prepared
         return prepared
+
+    def _send_closes(self, job: Job) -> None:
+        job.closes = [name for name in self._outdated if name not in self.prepared]
+        self._outdated.clear()
+        for name in job.closes:
+            self.pgconn.send_close_prepared(name)
+        job.lead += len(job.closes)
 
     def _send_other(self, job: Job) -> None:
         if job.want == SCRIPT:
@@ -282,7 +315,7 @@ class Pipeline:
         """Make *job* as it was before it was sent."""
         job.error = job.future = job.value = job.prepared = None
         job.lost = job.parses = job.expired = False
-        job.lead = 0
+        job.lead, job.rows, job.closes = 0, 0, ()
 
     def begin_many(self, job: Job) -> None:
         """Queue the start of an executemany: what goes before its rows."""
@@ -291,13 +324,39 @@ class Pipeline:
         job.value = 0
         self.owed.append(job)
 
-    def send_row(self, job: Job) -> None:
-        """Queue one row of an executemany."""
-        statement = job.statement
-        if self.unnamed:
-            self.pgconn.send_query_params(statement.query, job.buffers, statement.types, job.formats)
-        else:
-            self.pgconn.send_query_prepared(statement.name, job.buffers, job.formats)
+    def send_rows(self, job: Job, rows: Iterable[Sequence[Any]], first: int) -> int:
+        """Queue rows of an executemany, the first of them numbered *first*; return the next number.
+
+        Raises:
+            UsageError: A row does not fit; it is numbered.
+        """
+        statement, types = job.statement, self._types
+        send, name = self.pgconn.send_query_prepared, statement.name
+        known, shape, number = None, None, first
+        try:
+            for number, row in enumerate(rows, first):
+                if type(row) is not shape:
+                    shape = _row_class(row)
+                classes = tuple(map(type, row))
+                if classes != known:
+                    plan, known = plan_of(statement, classes, types), classes
+                    dump, py_formats, formats = plan.transformer.dump_sequence, plan.py_formats, plan.formats
+                    is_plain = not plan.bounds and not plan.converters
+                if is_plain:  # the common case of `encoded`, without its calls
+                    try:
+                        buffers = dump(row, py_formats)
+                    except Exception as error:
+                        raise refusal(types, statement.types or (), row, plan, error) from error
+                else:
+                    buffers, formats = encoded(plan, statement, row, types)
+                if self.unnamed:
+                    self.pgconn.send_query_params(statement.query, buffers, statement.types, formats)
+                else:
+                    send(name, buffers, formats)
+                first = number + 1
+        except UsageError as error:
+            raise UsageError(f"row {number}: {error}") from error.__cause__
+        return first
 
     def end_many(self, texts: Sequence[bytes]) -> None:
         """Queue the end of an executemany: COMMIT, or what undoes the rows, and the Sync."""
@@ -319,22 +378,25 @@ class Pipeline:
             self.lost = error
         owed = self.owed
         finished: list[Job] = []
-        ended = False
         while owed and not pgconn.is_busy():
+            job = owed[0]
             result = pgconn.get_result()
             if result is None:
-                if owed[0].want == SCRIPT and self.lost is None:
-                    finished.append(owed.popleft())
-                    pgconn.enter_pipeline_mode()
-                elif ended:
+                if job.want != SCRIPT or self.lost is not None:
                     break
-                ended = True
+                finished.append(owed.popleft())
+                pgconn.enter_pipeline_mode()
                 continue
-            ended = False
+            if job.want == MANY:
+                result = self._count(job, result)
+                if result is None:
+                    continue
             if result.status == _SYNC:
                 finished.append(owed.popleft())
             else:
-                self._take(owed[0], result)
+                self._take(job, result)
+                if result.status != _CHUNK and job.want != SCRIPT:
+                    pgconn.get_result()  # the None that ends a command's results, there at once
         return finished
 
     def _take(self, job: Job, result: PGresult) -> None:
@@ -347,17 +409,43 @@ class Pipeline:
             job.lead -= 1
         elif job.want <= STATUS:
             try:
-                job.value = self._load(job, result)
+                value = self._value(job, result)
+                if job.value is None:
+                    job.value = value
+                else:
+                    job.value += value  # another part of many rows
             except Exception as error:
                 job.error = error
         else:
             self._take_other(job, result)
 
+    def _count(self, job: Job, result: PGresult) -> PGresult | None:
+        # The answers to the rows of an executemany, for as long as they are there: there may be very many.
+        get, is_busy = self.pgconn.get_result, self.pgconn.is_busy
+        following: PGresult | None = result
+        while following is not None and following.status in _DONE and not job.lead and job.error is None:
+            job.rows += 1
+            job.value += following.command_tuples or 0
+            get()
+            following = None if is_busy() else get()
+        return following
+
     def _fail(self, job: Job, result: PGresult) -> None:
         # L2: an error after the result replaces the result.
-        job.error = error_from_result(result, encoding="utf-8")
+        error = job.error = error_from_result(result, encoding="utf-8")
+        statement = job.statement
         if job.lead and job.parses:
-            self.prepared.pop(job.statement.name, None)
+            self.prepared.pop(statement.name, None)
+            self._outdated.update(job.closes)
+        if error.sqlstate == _PREPARED_ALREADY and job.parses:
+            self.adopt(statement)
+        elif error.sqlstate == _NOT_PREPARED:
+            self.prepared.pop(statement.name, None)
+        elif not job.parses and is_outdated(error):
+            error.outdated = True  # type: ignore[attr-defined]
+            self.prepared.pop(statement.name, None)
+            self._outdated.add(statement.name)
+            statement.types = None
 
     def _take_other(self, job: Job, result: PGresult) -> None:
         if job.want == DESCRIBE:
@@ -365,35 +453,32 @@ class Pipeline:
                 tuple(result.param_type(index) for index in range(result.nparams)),
                 tuple(result.ftype(index) for index in range(result.nfields)),
             )
-        elif job.want == MANY:
-            job.value += result.command_tuples or 0
         else:
             job.value = (result.command_status or b"").decode()
 
-    def _load(self, job: Job, result: PGresult) -> Any:
-        want = job.want
-        if want == STATUS:
+    def _value(self, job: Job, result: PGresult) -> Any:
+        if job.want == STATUS:
             return (result.command_status or b"").decode()
         prepared = job.prepared
-        if prepared.transformer is None:
-            self._learn(prepared, result)
-        transformer = prepared.transformer
+        transformer = prepared.transformer or self._learn(prepared, result)
         transformer.set_pgresult(result, set_loaders=False)
+        job.rows += result.ntuples
+        prepared.is_large = _CAN_CHUNK and job.rows >= LARGE
         try:
-            return _rows(job, prepared, transformer, result.ntuples)
-        except psycopg.DataError:
-            forgiving = NewTransformer(_Context(self._types.forgiving, self._connection))
+            return made(job, prepared, transformer, result.ntuples)
+        except REFUSED:
+            forgiving = NewTransformer(Context(self._types.forgiving, self._connection))
             forgiving.set_pgresult(result)
-            return _rows(job, prepared, forgiving, result.ntuples)
+            return made(job, prepared, forgiving, result.ntuples)
         finally:
             transformer.set_pgresult(None, set_loaders=False)
 
-    def _learn(self, prepared: Prepared, result: PGresult) -> None:
-        transformer = NewTransformer(self._context)
-        transformer.set_pgresult(result)
-        prepared.transformer = transformer
-        prepared.names = names_of(result)
-        prepared.make = record_class(prepared.names)
+    def _learn(self, prepared: Prepared, result: PGresult) -> Any:
+        transformer = prepared.learn(result, self._context)
+        if self.pgconn.parameter_status(_TIME_ZONE) != self._zone:
+            # L7: a transaction has SET another time zone, which loaders keep; they are for this time only.
+            prepared.transformer = None
+        return transformer
 
     def lose(self) -> list[Job]:
         """Give up on everything owed, and return it."""
@@ -405,13 +490,25 @@ class Pipeline:
         return lost
 
 
-def _rows(job: Job, prepared: Prepared, transformer: Transformer, count: int) -> Any:
-    want = job.want
-    job.rows = count
-    if want == VALUE:
-        position = job.column if job.column == 0 else column_position(job.column, prepared.names)
-        return transformer.load_row(0, tuple)[position] if count else None
-    make = prepared.make if job.into is None else maker(job.into, prepared.names)
-    if want == ROW:
-        return transformer.load_row(0, make) if count else None
-    return transformer.load_rows(0, count, make)
+def check_returned(connection: Any) -> None:
+    """Hold a psycopg connection that comes back from a borrower against what a pipeline can start on.
+
+    Raises:
+        psycopg.OperationalError: It is closed, in pipeline mode, or in the middle of something.
+    """
+    pgconn: PGconn = connection.pgconn
+    if connection.closed or pgconn.pipeline_status or pgconn.transaction_status != _IDLE:
+        raise psycopg.OperationalError("it is closed, in pipeline mode or in the middle of something")
+
+
+def is_outdated(error: psycopg.Error) -> bool:
+    """True if the server could not plan a statement again that it could once: what it names has changed.
+
+    Either its columns would be others, or it makes no sense any more for the parameter types that it was
+    prepared with. In both cases it was not run.
+    """
+    diag = error.diag
+    if error.sqlstate == _NOT_SUPPORTED:
+        return diag.source_function == _CACHED_PLAN
+    # An error of the text's own has a place in it; one from within a function has a context.
+    return str(error.sqlstate)[:2] == "42" and diag.statement_position is not None and diag.context is None

@@ -9,7 +9,10 @@ from __future__ import annotations
 import dataclasses
 from collections import namedtuple
 from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
-from typing import Any, ClassVar
+from contextlib import suppress
+from copy import deepcopy
+from inspect import signature
+from typing import Any, ClassVar, Self
 
 from pgdual.errors import UsageError
 
@@ -28,7 +31,8 @@ class Record(tuple[Any, ...]):
     """A row: a tuple whose columns also answer to their names.
 
     `row["email"]` always works; `row.email` where the name is not a method's. Of two columns with one
-    name the last wins by name, both stand by position. Compares, hashes, unpacks and pickles as a tuple.
+    name the last wins by name, both stand by position. Compares, hashes, unpacks and pickles as a tuple;
+    `in` looks among the values.
     """
 
     __slots__ = ()
@@ -45,7 +49,11 @@ class Record(tuple[Any, ...]):
         return tuple.__getitem__(self, key)
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"no column {name!r}; the row has {', '.join(self._names)}")
+        # Names that are descriptors never come here.
+        position = self._index.get(name)
+        if position is None:
+            raise AttributeError(f"no column {name!r}; the row has {', '.join(self._names)}")
+        return tuple.__getitem__(self, position)
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the column called *key*, or *default* if there is none."""
@@ -70,6 +78,12 @@ class Record(tuple[Any, ...]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return tuple, (tuple(self),)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return type(self)(deepcopy(value, memo) for value in self)
 
     def __repr__(self) -> str:
         inside = " ".join(f"{name}={value!r}" for name, value in zip(self._names, self, strict=True))
@@ -108,7 +122,8 @@ def _make_class(names: tuple[str, ...]) -> type[Record]:
 
 def _remember(cache: dict[Any, Any], key: Any, value: Any) -> Any:
     if len(cache) >= SHAPES:
-        del cache[next(iter(cache))]
+        with suppress(KeyError, RuntimeError):  # another thread was quicker
+            del cache[next(iter(cache))]
     cache[key] = value
     return value
 
@@ -121,7 +136,7 @@ def maker(into: Any, names: tuple[str, ...]) -> Maker:
         names: The columns' names.
 
     Raises:
-        UsageError: *into* is none of these.
+        UsageError: *into* is a dataclass whose fields are not the columns.
     """
     if into is None:
         return record_class(names)
@@ -133,21 +148,55 @@ def maker(into: Any, names: tuple[str, ...]) -> Maker:
     return found
 
 
-def _make_maker(into: Any, names: tuple[str, ...]) -> Maker:
-    if into is dict:
-        return lambda row: dict(zip(names, row, strict=True))
-    if isinstance(into, type):
-        if dataclasses.is_dataclass(into):
-            return lambda row: into(**dict(zip(names, row, strict=True)))
-        if hasattr(into, "model_validate"):
-            validate = into.model_validate
-            return lambda row: validate(dict(zip(names, row, strict=True)))
-        if hasattr(into, "__struct_fields__"):
-            return _struct_maker(into, names)
+def checked_shape(into: Any) -> Any:
+    """Return *into* if `maker` can make it.
+
+    Raises:
+        UsageError: It is no row shape.
+    """
+    if into is None or into is tuple or into is dict:
+        return into
+    if isinstance(into, type) and (
+        dataclasses.is_dataclass(into) or any(hasattr(into, it) for it in _MODELS)
+    ):
+        return into
     raise UsageError(
         f"into={into!r} is not a row shape: give tuple, dict, a dataclass, a pydantic model "
         "or a msgspec Struct"
     )
+
+
+_MODELS = ("model_validate", "__struct_fields__")
+
+
+def _make_maker(into: Any, names: tuple[str, ...]) -> Maker:
+    if into is dict:
+        return lambda row: dict(zip(names, row, strict=True))
+    if hasattr(into, "__dataclass_fields__"):
+        _check_fields(into, names)
+        return lambda row: into(**dict(zip(names, row, strict=True)))
+    if hasattr(into, "model_validate"):
+        validate = into.model_validate
+        return lambda row: validate(dict(zip(names, row, strict=True)))
+    return _struct_maker(into, names)
+
+
+def _check_fields(into: Any, names: tuple[str, ...]) -> None:
+    # A dataclass checks nothing itself: its TypeError would not say which columns there are.
+    parameters = signature(into).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    wanted = [it.name for it in parameters if it.default is it.empty and it.kind is not it.VAR_POSITIONAL]
+    missing = [name for name in wanted if name not in names]
+    known = {parameter.name for parameter in parameters}
+    extra = [name for name in names if name not in known]
+    if missing or extra:
+        said = [
+            f"{into.__name__} {what} {', '.join(which)}"
+            for what, which in (("also wants", missing), ("has no field for", extra))
+            if which
+        ]
+        raise UsageError(f"{' and '.join(said)}; the result has {_listed(names)}")
 
 
 def _struct_maker(into: Any, names: tuple[str, ...]) -> Maker:

@@ -38,17 +38,21 @@ class Scope:
 
     def enter(self, database: Any, transaction: Any, owner: Any) -> Frame:
         """Open a block of *transaction* on *database* that belongs to *owner*."""
-        frame = Frame(database, transaction, owner, self._frames.get())
+        frame = Frame(database, transaction, owner, self._innermost(owner))
         self._frames.set(frame)
+        return frame
+
+    def _innermost(self, owner: Any) -> Frame | None:
+        # Blocks of this owner that ended in another context are forgotten here.
+        frame = self._frames.get()
+        while frame is not None and not frame.is_open and frame.owner == owner:
+            frame = frame.outer
         return frame
 
     def leave(self, frame: Frame) -> None:
         """Close the block, in whichever context it ends."""
         frame.is_open = False
-        innermost = self._frames.get()
-        while innermost is not None and not innermost.is_open:
-            innermost = innermost.outer
-        self._frames.set(innermost)
+        self._frames.set(self._innermost(frame.owner))
 
     def find(self, database: Any, owner: Any) -> Any:
         """Return the innermost open transaction on *database*, or None outside of one.
@@ -58,6 +62,9 @@ class Scope:
             TransactionClosedError: It was inherited from another task or thread and has ended since.
         """
         frame = self._frames.get()
+        if frame is not None and not frame.is_open:
+            frame = self._innermost(owner)
+            self._frames.set(frame)  # what is started from here on does not inherit it
         while frame is not None:
             if frame.database is database:
                 if frame.owner != owner:
@@ -69,7 +76,7 @@ class Scope:
 
 
 def _foreign(frame: Frame) -> Exception:
-    name = frame.database
+    name = frame.database.name
     if not frame.is_open:
         return TransactionClosedError(
             f"this task or thread was started inside a transaction on {name!r} that has ended; start it "

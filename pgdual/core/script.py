@@ -38,7 +38,7 @@ _TOKEN = rf"""
       | (?P<quoted>(?:[uU]&)?"(?:[^"]++|"")*+")
       | (?P<open>/\*|(?:[uU]&|[eEbBxXnN])?['"]|\${_TAG}\$)
       | (?P<word>{_START}{_REST}*+)
-      | \$(?P<parameter>[0-9]++)
+      | (?P<parameter>\$[0-9]++)
       | (?P<mark>::|:=|=>|.)
     )
     """
@@ -101,7 +101,7 @@ def tokenize(text: str) -> Tokens:
         elif group == _LITERAL:
             words.append(LITERAL)
         elif group == _PARAMETER:
-            tokens.highest[len(words)] = _number(text, start, at)
+            tokens.highest[len(words)] = _number(text, start + 1, at)
             words.append(PARAMETER)
         elif group == _QUOTED:
             words.append(_name(found[_QUOTED]))

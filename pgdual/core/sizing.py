@@ -27,6 +27,7 @@ class Share:
         self.limit: Final = limit
         self._free: list[None] = [None] * limit
         self._held: dict[int, list[None]] = {}
+        self._wanting: set[int] = set()
 
     def take(self, token: int) -> bool:
         """Reserve one more connection for the pool *token*; False where the limit is reached."""
@@ -53,7 +54,41 @@ class Share:
 
     def forget(self, token: int) -> None:
         """Return all that the pool *token* holds; the pool must be at rest, and is over."""
+        self._wanting.discard(token)
         self._free.extend(self._held.pop(token, []))
+
+    def want(self, token: int) -> None:
+        """Hear that the pool *token* has callers who wait and may not grow."""
+        self._wanting.add(token)
+
+    def want_none(self, token: int) -> None:
+        """Hear that nobody waits at the pool *token*."""
+        self._wanting.discard(token)
+
+    def may_take(self, token: int) -> bool:
+        """True if one more connection for the pool *token* takes none from another that needs it more."""
+        others = self._wanting - {token}
+        held = self.held(token)
+        if not others or not held:
+            return True
+        return all(map(self.held, others)) and held < self._part(others | {token})
+
+    def is_wanted(self, token: int, has_idle: bool) -> bool:
+        """True if the pool *token* is to give a connection up to another that may not grow.
+
+        It is if the other has none at all, if it has an idle one, or if it holds more than its part.
+        """
+        others = self._wanting - {token}
+        held = self.held(token)
+        if not others or not held:
+            return False
+        if has_idle or not all(map(self.held, others)):
+            return True
+        return held > self._part(others)
+
+    def _part(self, tokens: set[int]) -> int:
+        """Return how many connections each pool may hold where all want more, rounded up."""
+        return -(-self.limit // len(self._held.keys() | tokens))
 
     def held(self, token: int) -> int:
         """Return how many connections the pool *token* holds."""

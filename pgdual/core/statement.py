@@ -6,6 +6,7 @@ The doubt costs a shared lane; the opposite mistake is stopped by the read-only 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from hashlib import blake2b
 from math import inf
@@ -15,7 +16,7 @@ from pgdual.core.grammar import Kind, Part, sort, spelled
 from pgdual.core.script import makes_routine, pieces, tokenize
 from pgdual.errors import UsageError
 
-__all__ = ["Kind", "Statement", "Statements", "check_arguments", "check_place"]
+__all__ = ["Kind", "Statement", "Statements", "check_arguments", "check_many", "check_place", "checked"]
 
 
 READ, WRITE, SESSION, CONTROL, SCRIPT = Kind
@@ -207,6 +208,43 @@ def check_arguments(statement: Statement, count: int) -> None:
     )
 
 
+def check_many(statement: Statement) -> None:
+    """Hold the statement against executemany.
+
+    Raises:
+        UsageError: It is a script, or has psycopg's placeholders.
+    """
+    if statement.kind is SCRIPT:
+        raise UsageError(
+            f"executemany runs one statement for each row, not a script of several: {_short(statement.sql)}"
+        )
+    if statement.percent is not None and not statement.parameters:
+        check_arguments(statement, 1)
+
+
+def checked(statement: Statement, rows: Iterable[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+    """Yield *rows* as they are, each held against the statement's parameters.
+
+    Raises:
+        UsageError: A row is not a sequence of as many values; it is numbered from 1.
+    """
+    wanted = statement.parameters
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, (tuple, list)) and (
+            not isinstance(row, Sequence) or isinstance(row, (str, bytes, bytearray, memoryview))
+        ):
+            raise UsageError(
+                f"row {number} is a {type(row).__name__}: give a tuple or list of the values for $1, $2 ... "
+                f"in their order: {_short(statement.sql)}"
+            )
+        if len(row) != wanted:
+            raise UsageError(
+                f"row {number}: statement takes {_counted(wanted)}, {len(row)} "
+                f"{'was' if len(row) == 1 else 'were'} given: {_short(statement.sql)}"
+            )
+        yield row
+
+
 def _counted(count: int) -> str:
     if count < 2:
         return "1 argument ($1)" if count else "no arguments"
@@ -257,7 +295,7 @@ def _remedy(statement: Statement) -> str:
 
 def _psql(sql: str, at: int) -> str:
     line = sql.count("\n", 0, at) + 1
-    command = sql[at:].split(maxsplit=1)[0]
+    command = _short(sql[at:].split(maxsplit=1)[0])
     return f"{command} on line {line} is a command of psql, not SQL: take it out or use psql"
 
 

@@ -9,11 +9,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from psycopg import Error
-from psycopg.pq import DiagnosticField
-
 from .pipeline import Job
-from .statement import READ
 
 
 class Verdict(Enum):
@@ -21,41 +17,28 @@ class Verdict(Enum):
 
     RAISE = "raise"
     AGAIN = "send it again"
-    PREPARE = "prepare the statement anew and send it again"
-    PREPARED = "take the statement for prepared and send it again"
     AS_WRITE = "send it again on a session that may write"
     UNKNOWN = "raise OutcomeUnknownError"
 
 
 # Source: PostgreSQL's errcodes.txt.
 _BY_STATE = {
-    "26000": Verdict.PREPARE,  # the prepared statement does not exist
-    "42P05": Verdict.PREPARED,  # it exists already
+    "26000": Verdict.AGAIN,  # the prepared statement does not exist; the pipeline knows now
+    "42P05": Verdict.AGAIN,  # it exists already
 }
 _READ_ONLY = "25006"
-_NOT_SUPPORTED = "0A000"
-# Source: plancache.c; the message is translated, the routine's name is not.
-_CACHED_PLAN = b"RevalidateCachedQuery"
 
 
-def judge(job: Job, error: Exception) -> Verdict:
-    """Return what may be done after *job* ended in *error* outside of a transaction."""
-    statement = job.statement
+def judge(job: Job, error: Exception, is_read: bool) -> Verdict:
+    """Return what may be done after *job* ended in *error* outside of a transaction; *is_read*: as it was sent."""
     if job.lost:
-        return Verdict.AGAIN if statement.kind is READ else Verdict.UNKNOWN
+        return Verdict.AGAIN if is_read else Verdict.UNKNOWN
     state = getattr(error, "sqlstate", None)
-    if state == _READ_ONLY and statement.kind is READ:
+    if state == _READ_ONLY and is_read:
         return Verdict.AS_WRITE
-    if is_outdated(error):
-        return Verdict.PREPARE
+    if getattr(error, "outdated", False):
+        return Verdict.AGAIN
     return _BY_STATE.get(state or "", Verdict.RAISE)
-
-
-def is_outdated(error: Exception) -> bool:
-    """True if a prepared statement's columns have changed since it was prepared."""
-    if not isinstance(error, Error) or error.sqlstate != _NOT_SUPPORTED or error.pgresult is None:
-        return False
-    return error.pgresult.error_field(DiagnosticField.SOURCE_FUNCTION) == _CACHED_PLAN
 
 
 # A server that answers a connection attempt with one of these will not answer otherwise in a moment.

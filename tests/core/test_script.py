@@ -142,6 +142,11 @@ def test_lines():
     ]
 
 
+def test_a_piece_may_begin_with_a_parameter():
+    """Both characters of `$1` belong to its statement."""
+    assert split("; $1 and 2") == [Piece("$1 and 2", 1)]
+
+
 def test_pieces_of_words():
     """A piece is the range of its words."""
     assert pieces(["a", "b", ";", ";", "c"]) == [(0, 2), (4, 5)]

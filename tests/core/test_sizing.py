@@ -152,3 +152,41 @@ def test_one_process_has_one_limit():
     with pytest.raises(ConfigurationError, match="as 4 and as 5"):
         share_for("twice", 5)
     assert share.limit == 4
+
+
+def test_a_pool_that_may_not_grow_is_heard():
+    """A pool gives way to one that waits with nothing, or if it has an idle one, or more than its part."""
+    share = Share(4)
+    for _ in range(4):
+        assert share.take(1)
+    assert not share.is_wanted(1, has_idle=True)
+    share.want(2)
+    assert share.is_wanted(1, has_idle=False)
+    assert not share.is_wanted(2, has_idle=True)
+    share.give(1)
+    assert share.take(2)
+    assert share.is_wanted(1, has_idle=False)
+    share.give(1)
+    assert share.take(2)
+    assert [share.is_wanted(1, has_idle=idle) for idle in (False, True)] == [False, True]
+    share.want_none(2)
+    assert not share.is_wanted(1, has_idle=True)
+    share.want(2)
+    share.forget(2)
+    assert not share.is_wanted(1, has_idle=True)
+
+
+def test_a_pool_grows_only_into_its_part_while_another_wants_to():
+    """While another waits, a pool takes no more than its part, and nothing while the other has none."""
+    share = Share(4)
+    share.want(2)
+    assert share.may_take(1)  # it has none itself
+    assert share.take(1)
+    assert share.may_take(2)
+    assert not share.may_take(1)
+    assert share.take(2)
+    assert share.may_take(1)
+    assert share.take(1)
+    assert not share.may_take(1)
+    share.want_none(2)
+    assert share.may_take(1)

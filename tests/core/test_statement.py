@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgdual.core.script import split
-from pgdual.core.statement import Kind, Statement, Statements, check_arguments, check_place
+from pgdual.core.statement import (
+    Kind,
+    Statement,
+    Statements,
+    check_arguments,
+    check_many,
+    check_place,
+    checked,
+)
 from pgdual.errors import UsageError
 
 
@@ -133,6 +141,7 @@ def test_what_cannot_be_sent(sql, what):
         "discard all": r"run it on db\.connection\(\)",
         "select 1;\n\\restrict abc\nselect 2": r"\\restrict on line 2 is a command of psql",
         "\\": r"\\ on line 1 is a command of psql",
+        "\\\x1b": r"\\\? on line 1 is a command of psql",
     }.items(),
 )
 def test_what_is_refused_everywhere(text, what):
@@ -173,6 +182,48 @@ def test_wrong_arguments(text, count, message):
 def test_right_arguments(text, count):
     """A modulo that looks like a placeholder is none where no arguments are given."""
     check_arguments(Statement(text), count)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("insert into t values (%s)", "%s is psycopg's placeholder"),
+        ("delete from t where a = 1; select 1", "executemany runs one statement for each row, not a script"),
+    ],
+)
+def test_what_executemany_does_not_run(text, message):
+    """A script, and psycopg's placeholders, are refused before a row is read."""
+    with pytest.raises(UsageError, match=message):
+        check_many(Statement(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [("insert into t values ($1, $2)", [(1, 2), [3, 4], range(2)]), ("select a % b", [()])],
+)
+def test_rows_of_executemany(text, rows):
+    """Sequences of as many values as there are parameters pass as they are."""
+    check_many(Statement(text))
+    assert list(checked(Statement(text), rows)) == rows
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("ab", "row 2 is a str: give a tuple or list of the values"),
+        (b"ab", "row 2 is a bytes"),
+        ({1: 2}, "row 2 is a dict"),
+        ((1,), r"row 2: statement takes 2 arguments \(\$1, \$2\), 1 was given"),
+        ([1, 2, 3], "row 2: statement takes 2 arguments .* 3 were given"),
+    ],
+    ids=str,
+)
+def test_wrong_rows_of_executemany(row, message):
+    """A wrong row is numbered, and those before it were passed on."""
+    rows = checked(Statement("insert into t values ($1, $2)"), [(1, 2), row])
+    assert next(rows) == (1, 2)
+    with pytest.raises(UsageError, match=message):
+        next(rows)
 
 
 @pytest.mark.parametrize(

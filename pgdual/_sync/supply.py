@@ -1,0 +1,348 @@
+# Generated from pgdual/_async/supply.py by _generate.py. Do not edit.
+"""Where wires come from: psycopg's pool, within the share of the process.
+
+The pool makes connections and tries again; its limit is what this fleet holds of the process's share
+(P2). The fleet takes them out of it and keeps them, and gives up what it need not keep: idle and old
+ones, one for somebody who asks the pool itself, one for the other face that has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from weakref import WeakSet
+
+import psycopg
+
+from pgdual.core.lanes import Lanes
+from pgdual.core.meter import Meter
+from pgdual.core.sizing import Share
+from pgdual.core.types import Types
+from pgdual.core.verdict import is_final
+from pgdual.errors import ClientClosedError, PoolTimeoutError
+from pgdual.settings import DatabaseSettings
+
+from . import runtime
+from .runtime import DEPTH, Connection, Pool, background, critical, now
+from .wire import Wire
+
+# How often idle and old wires are looked for. Source: psycopg_pool's own scheduler works in seconds.
+TICK = 1.0  # seconds
+
+
+class Supply:
+    """The connections of one database in one event loop (P1)."""
+
+    background = staticmethod(background)
+    pool: Pool[Any]
+
+    def __init__(
+        self, name: str, settings: DatabaseSettings, sizes: tuple[int, int], share: Share, types: Types,
+        meter: Meter, hooks: Sequence[Callable[[Any], Any]],
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.settings = settings
+        self.types = types
+        self.meter = meter
+        self.hooks = hooks
+        self.home: Any = runtime.here()
+        runtime.check_home(self.home)
+        self.min_size, self.max_size = sizes
+        self.acquire_timeout = settings.pool_timeout
+        self.command_timeout = settings.command_timeout
+        self.unnamed = settings.prepared_statements == "off"
+        self.lanes = Lanes(DEPTH)
+        self.lock = runtime.Guard()
+        self.growing = 0
+        self.is_closed = False
+        self.last_error: Exception | None = None
+        self._share = share
+        self._promised = 0  # connections of ours that are about to be another's
+        self._connections: WeakSet[Any] = WeakSet()
+
+    def acquire(self, statement: Any, started: float) -> Any:
+        """Wait in line for a wire."""
+        raise NotImplementedError
+
+    def place_alone(self) -> Any:
+        """Return an idle wire, or None."""
+        raise NotImplementedError
+
+    # -- opening and closing ---------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Start the pool and warm its smallest number of wires, without waiting for them."""
+        warm = 0
+        while warm < self.min_size and self._share.take(id(self)):
+            warm += 1
+        self.pool = Pool(
+            self,
+            self._conninfo,
+            connection_class=Connection,
+            kwargs={"autocommit": True, "context": self.types, "fleet": self},
+            min_size=warm,
+            max_size=max(warm, 1),
+            open=False,
+            name=f"pgdual-{self.name}-{runtime.FACE}",
+            configure=self._configure,
+            reset=self.renew,
+            timeout=self.acquire_timeout,
+            max_idle=self.settings.pool_max_idle,
+            max_lifetime=self.settings.pool_max_lifetime,
+        )
+        self.pool.open(wait=False)
+        self.pool.limit(warm)
+        runtime.watch_fork(self)
+        self._keeper = runtime.Keeper(TICK, self.tick)
+        for _ in range(warm):
+            self.growing += 1
+            background(self._grow)
+
+    def _conninfo(self) -> str:
+        # Asked for each connection, so that a rotated password or DSN is taken up.
+        conninfo = self.settings.conninfo()
+        if self.settings.search_path is None:
+            return conninfo
+        # In the startup packet, so that DISCARD ALL brings it back (L7).
+        parts = psycopg.conninfo.conninfo_to_dict(conninfo)
+        path = self.settings.search_path.replace("\\", "\\\\").replace(" ", "\\ ")
+        parts["options"] = f"{parts.get('options') or ''} -c search_path={path}".strip()
+        return psycopg.conninfo.make_conninfo("", **parts)
+
+    def _configure(self, connection: Any) -> None:
+        for hook in self.hooks:
+            hook(connection)
+
+    def renew(self, connection: Any) -> None:
+        """Make a session as new: nothing of its last user stays, on the server or in psycopg (L7)."""
+        connection.renew(self.types)
+        connection.execute("DISCARD ALL")
+        connection.renew(self.types)  # a notification may have come with the answer
+        self._configure(connection)
+
+    def close(self, grace: float) -> None:
+        """Take no more calls, wait up to *grace* seconds for those in flight, and close (P4)."""
+        self.is_closed = True
+        self._fail_waiting(ClientClosedError(f"the client of {self.name!r} was closed"))
+        limit = now() + grace
+        while self.lanes.active and now() < limit:
+            runtime.sleep(0.005)
+        self._keeper.stop()
+        idle, busy = self._part()
+        for wire in idle:
+            self._drop(wire)
+        for wire in busy:
+            wire.lose(ClientClosedError(f"the client of {self.name!r} was closed while the call ran"))
+        self.pool.close(timeout=max(0.1, limit - now()))
+        self._share.forget(id(self))
+
+    @critical
+    def _part(self) -> tuple[list[Any], list[Any]]:
+        lanes = self.lanes
+        idle = list(lanes.idle)
+        for wire in idle:
+            lanes.remove(wire)
+        return idle, list(lanes.wires)
+
+    def abandon(self) -> None:
+        """Forget everything without touching it: a forked child must not close what its parent uses (P1)."""
+        self.home = None
+        self.is_closed = True
+
+    def drop(self) -> None:
+        """Close the sockets of a fleet whose event loop is dead."""
+        self.is_closed = True
+        for connection in list(self._connections):
+            connection.pgconn.finish()
+        self._share.forget(id(self))
+
+    @critical
+    def _fail_waiting(self, error: Exception) -> None:
+        waiting = self.lanes.waiting
+        while waiting:
+            waiting.popleft().fail(error)
+
+    # -- growing ---------------------------------------------------------------------------------
+
+    def grow(self) -> None:
+        """Make one more wire beside the caller, if the limits allow and enough wait for one."""
+        if self.growing < max(len(self.lanes.waiting), 1):
+            self._grow_by_one()
+
+    def _grow_by_one(self) -> bool:
+        held = self.size + self.growing
+        if self.is_closed or held >= self.max_size:
+            return False
+        if held >= self._share.held(id(self)) - self._promised and not self._take_permit():
+            return False
+        self.growing += 1
+        background(self._grow)
+        return True
+
+    def _take_permit(self) -> bool:
+        taken = self._share.may_take(id(self)) and self._share.take(id(self))
+        if taken:
+            self.pool.limit(self._share.held(id(self)))
+        else:
+            self._share.want(id(self))
+        return taken
+
+    def _grow(self) -> None:
+        connection = None
+        try:
+            connection = self.pool.take(self.acquire_timeout)
+        except psycopg.OperationalError as error:
+            self.last_error = self.last_error or error
+        if not self._grown(connection):
+            self._discard(connection)
+
+    @critical
+    def _grown(self, connection: Any) -> bool:
+        self.growing -= 1
+        if connection is None or self.is_closed:
+            return connection is None
+        wire = Wire(connection, self, now() + self.settings.pool_max_lifetime)
+        self.last_error = None
+        self.lanes.add(wire)
+        self.lanes.offer(wire, now())
+        return True
+
+    def connected(self, connection: Any) -> None:
+        """Remember a connection that the pool has made."""
+        self._connections.add(connection)
+
+    def not_connected(self, error: Exception) -> None:
+        """Hear why the pool could not connect; if it will not get better, tell those who wait."""
+        self.last_error = error
+        if is_final(error):
+            self._fail_waiting(error)
+
+    # -- giving up -------------------------------------------------------------------------------
+
+    def lost(self, wire: Any) -> None:
+        """Forget a wire whose connection is gone, and make another where one is needed."""
+        self._removed(wire)
+        if not self.is_closed:
+            background(self._discard, wire.connection)
+
+    @critical
+    def _removed(self, wire: Any) -> None:
+        self.lanes.remove(wire)
+        if self.lanes.waiting:
+            self.grow()
+
+    def _retire(self, wire: Any) -> None:
+        """Hand a free wire's connection back to the pool, for somebody who asks there."""
+        self._removed(wire)
+        wire.dead = True
+        wire.detach()
+        wire.pipeline.leave()
+        self.pool.putconn(wire.connection)
+
+    def _drop(self, wire: Any) -> None:
+        """Close a free wire for good."""
+        self._removed(wire)
+        wire.dead = True
+        wire.detach()
+        self._discard(wire.connection)
+
+    def _cede(self, wire: Any) -> None:
+        """Leave a free wire's place to the other face of this process (P2)."""
+        self._promise(1)
+        try:
+            self._drop(wire)
+        finally:
+            self._promise(-1)
+
+    @critical
+    def _promise(self, count: int) -> None:
+        self._promised += count
+
+    def _discard(self, connection: Any) -> None:
+        self.pool.discard(connection)
+        self._settle()
+
+    @critical
+    def _settle(self) -> None:
+        """Give back what is held of the share and not used."""
+        spare = self._share.held(id(self)) - max(self.pool.size, self.size + self.growing)
+        if spare > 0 and not self.is_closed:
+            self._share.give(id(self), spare)
+            self.pool.limit(self._share.held(id(self)))
+
+    @critical
+    def lend_out(self) -> None:
+        """Hear that somebody asks the pool itself for a connection, and there is none idle."""
+        if self.pool.size < self.max_size and not self.is_closed and self._share.take(id(self)):
+            self.pool.limit(self._share.held(id(self)))
+        else:
+            background(self._give_way, self._retire)
+
+    def _give_way(self, give: Callable[[Any], Any]) -> None:
+        try:
+            wire = self.place_alone() or self.acquire(None, now())
+        except (PoolTimeoutError, ClientClosedError, psycopg.Error):
+            return
+        give(wire)
+
+    # -- keeping ---------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Close idle and old wires, warm new ones, and see to it that nobody starves."""
+        if self.is_closed:
+            return
+        for wire in self._surplus():
+            background(self._drop, wire)
+        for _ in range(self.pool.wanted - self.growing):
+            background(self._give_way, self._retire)
+        if self._share.is_wanted(id(self), bool(self.lanes.idle)):
+            background(self._give_way, self._cede)
+        self._refill()
+        self._settle()
+
+    @critical
+    def _surplus(self) -> list[Any]:
+        moment = now()
+        spare = len(self.lanes.wires) - self.min_size
+        found: list[Any] = []
+        for wire in list(self.lanes.idle):
+            is_spare = len(found) < spare and moment - wire.idle_since > self.settings.pool_max_idle
+            if is_spare or moment > wire.retire_at:
+                self.lanes.remove(wire)
+                found.append(wire)
+        return found
+
+    @critical
+    def _refill(self) -> None:
+        waiting = len(self.lanes.waiting)
+        if not waiting:
+            self._share.want_none(id(self))
+        missing = waiting - self.growing
+        if not self._share.is_wanted(id(self), False):
+            missing = max(missing, self.min_size - self.size - self.growing)
+        while missing > 0 and self._grow_by_one():
+            missing -= 1
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """How many wires there are."""
+        return len(self.lanes.wires)
+
+    def figures(self) -> dict[str, int]:
+        """Return the pool's figures, the guide's among them."""
+        lanes = self.lanes
+        return {
+            "size": self.size,
+            "min_size": self.min_size,
+            "max_size": self.max_size,
+            "active": lanes.active,
+            "idle": len(lanes.idle),
+            "waiting": len(lanes.waiting),
+            "connecting": self.growing,
+        }
+
+    def __repr__(self) -> str:
+        figures = " ".join(f"{key}={value}" for key, value in self.figures().items())
+        return f"<{type(self).__name__} {self.name} {figures}>"

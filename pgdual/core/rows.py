@@ -1,0 +1,70 @@
+"""What is made of a result with rows: Records or what the caller asked for, in C.
+
+What a statement returns cannot change its columns while it stays prepared (the server refuses with
+"cached plan must not change result type"), so its row loaders are looked up once a connection.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg.abc import Transformer
+from psycopg.adapt import AdaptersMap
+from psycopg.adapt import Transformer as NewTransformer
+from psycopg.pq.abc import PGresult
+
+from .record import Maker, column_position, maker, names_of, record_class
+
+# What a job makes of its rows.
+ROWS, ROW, VALUE = range(3)
+
+
+class Context:
+    """psycopg's adaptation context: a database's adapters with one connection's time zone."""
+
+    def __init__(self, adapters: AdaptersMap, connection: Any) -> None:
+        self.adapters = adapters
+        self.connection = connection
+
+
+class Prepared:
+    """A statement that one connection holds prepared, and what its rows are made of.
+
+    Its *plans* are those that the statement had when it was prepared; they say for which types.
+    """
+
+    __slots__ = ("is_large", "make", "names", "plans", "transformer")
+
+    def __init__(self, plans: Any) -> None:
+        self.plans = plans
+        self.is_large = False
+        self.transformer: Transformer | None = None
+        self.names: tuple[str, ...] = ()
+        self.make: Maker = tuple
+
+    def learn(self, result: PGresult, context: Context) -> Transformer:
+        """Look up the loaders of the columns of *result*."""
+        transformer = NewTransformer(context)
+        transformer.set_pgresult(result)
+        self.names = names_of(result)
+        self.make = record_class(self.names)
+        self.transformer = transformer
+        return transformer
+
+
+def made(job: Any, prepared: Prepared, transformer: Transformer, count: int) -> Any:
+    """Return what *job* wants of the *count* rows that *transformer* holds.
+
+    Raises:
+        psycopg.DataError: A value does not fit its Python type.
+    """
+    want = job.want
+    if want == VALUE:
+        position = job.column
+        if position != 0 or (count and not prepared.names):
+            position = column_position(position, prepared.names)
+        return transformer.load_row(0, tuple)[position] if count else None
+    make = prepared.make if job.shape is None else maker(job.shape, prepared.names)
+    if want == ROW:
+        return transformer.load_row(0, make) if count else None
+    return transformer.load_rows(0, count, make)

@@ -1,0 +1,436 @@
+"""T1, T2, T4: what a block keeps, what it undoes, and what it costs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from pgdual.aio import AsyncClient, AsyncDB
+from pgdual.errors import (
+    DatabaseError,
+    InFailedSqlTransaction,
+    QueryTimeoutError,
+    ReadOnlySqlTransaction,
+    TransactionClosedError,
+    TransactionFailedError,
+    UniqueViolation,
+    UsageError,
+)
+
+from .clients import at_rest, client_of, left_open, outside
+from .runtime import Event, spawn, wait_until
+
+
+@pytest.fixture
+async def client(main_dsn: str) -> AsyncIterator[AsyncClient]:
+    outside(main_dsn, "create table t (id int primary key)")
+    async with client_of(main=main_dsn) as made:
+        yield made
+        await at_rest(made["main"], main_dsn)
+
+
+@pytest.fixture
+def db(client: AsyncClient) -> AsyncDB:
+    return client["main"]
+
+
+def ids(dsn: str) -> list[int]:
+    return [row[0] for row in outside(dsn, "select id from t order by id")]
+
+
+async def test_commit(db: AsyncDB, main_dsn: str) -> None:
+    """T1: a block that ends well is kept; nobody sees it before."""
+    async with db.transaction() as tx:
+        await tx.execute("insert into t values ($1)", 1)
+        await db.execute("insert into t values ($1)", 2)
+        assert ids(main_dsn) == []
+    assert ids(main_dsn) == [1, 2]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+async def test_rollback(db: AsyncDB, main_dsn: str, error: type[BaseException]) -> None:
+    """T1: any exception undoes the block, and the caller sees that very exception."""
+    raised = error("mine")
+    with pytest.raises(error) as caught:
+        async with db.transaction():
+            await db.execute("insert into t values (1)")
+            raise raised
+    assert caught.value is raised
+    assert ids(main_dsn) == []
+
+
+async def test_a_servers_error_is_what_the_caller_sees(db: AsyncDB, main_dsn: str) -> None:
+    """T1: after a statement's error the rollback adds nothing to it."""
+    with pytest.raises(UniqueViolation) as caught:
+        async with db.transaction():
+            await db.execute("insert into t values (1)")
+            await db.execute("insert into t values (1)")
+    assert "database: main" in "".join(caught.value.__notes__)
+    assert ids(main_dsn) == []
+
+
+async def test_the_original_error_outlives_the_connection(db: AsyncDB, main_dsn: str) -> None:
+    """T1: where ROLLBACK cannot be sent, the block's own exception is seen all the same."""
+    with pytest.raises(LookupError):
+        async with db.transaction() as tx:
+            pid = await tx.fetchval("select pg_backend_pid()")
+            outside(main_dsn, "select pg_terminate_backend(%s)", pid)
+            raise LookupError
+
+
+async def test_a_swallowed_error_is_named(db: AsyncDB, main_dsn: str) -> None:
+    """T1: a block that swallowed an error and ends well raises, naming the statement that failed first."""
+    await db.execute("insert into t values (1)")
+    with pytest.raises(TransactionFailedError, match=r"insert into t values \(1\): duplicate key"):
+        async with db.transaction():
+            await db.execute("insert into t values (2)")
+            with contextlib.suppress(UniqueViolation):
+                await db.execute("insert into t values (1)")
+            with contextlib.suppress(InFailedSqlTransaction):
+                await db.execute("insert into t values (3)")
+    assert ids(main_dsn) == [1]
+
+
+async def test_a_swallowed_loss_is_named(db: AsyncDB, main_dsn: str) -> None:
+    """T1: a block that swallowed the loss of its connection and ends well raises, too."""
+    with pytest.raises(TransactionFailedError, match="pg_terminate_backend"):
+        async with db.transaction():
+            with contextlib.suppress(DatabaseError):
+                await db.execute("select pg_terminate_backend(pg_backend_pid())")
+
+
+async def test_a_swallowed_error_of_an_inner_block_is_named(db: AsyncDB, main_dsn: str) -> None:
+    """T1, T4: an inner block that swallowed an error raises at its own end; the outer one goes on."""
+    await db.execute("insert into t values (1)")
+    async with db.transaction():
+        with pytest.raises(TransactionFailedError, match=r"insert into t values \(1\)"):
+            async with db.transaction():
+                await db.execute("insert into t values (2)")
+                with contextlib.suppress(UniqueViolation):
+                    await db.execute("insert into t values (1)")
+        await db.execute("insert into t values (4)")
+    assert ids(main_dsn) == [1, 4]
+
+
+async def test_a_deferred_constraint_is_what_commit_raises(db: AsyncDB, main_dsn: str) -> None:
+    """T1, L2: what fails at COMMIT is raised by the block's end, and nothing is kept."""
+    await db.execute("create table d (id int unique deferrable initially deferred)")
+    with pytest.raises(UniqueViolation):
+        async with db.transaction():
+            await db.execute("insert into d values (1)")
+            await db.execute("insert into d values (1)")
+    assert await db.fetchval("select count(*) from d") == 0
+
+
+class Counted:
+    """The round trips that a wire makes: how often it was waited for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, db: AsyncDB) -> None:
+        self.sent: list[Any] = []
+        wire = db._fleet.lanes.wires[0]  # type: ignore[union-attr]
+        plain = type(wire).answer
+
+        def answer(wire: Any, job: Any) -> Any:
+            self.sent.append((*job.prelude, job.text or job.statement.query))
+            return plain(wire, job)
+
+        monkeypatch.setattr(type(wire), "answer", answer)
+
+
+async def test_begin_costs_no_round_trip(db: AsyncDB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T2: BEGIN and SAVEPOINT travel with the first statement; each statement is one trip, COMMIT another."""
+    insert = "insert into t values (1) on conflict do nothing"
+    await db.execute(insert)
+    count = Counted(monkeypatch, db)
+    async with db.transaction():
+        await db.execute(insert)
+        async with db.transaction():
+            await db.execute(insert)
+    assert count.sent == [
+        (b"BEGIN", insert.encode()),
+        (b"SAVEPOINT pgdual_1", insert.encode()),
+        (b"RELEASE pgdual_1",),
+        (b"COMMIT",),
+    ]
+
+
+async def test_an_empty_transaction_talks_to_nobody(main_dsn: str) -> None:
+    """T2: a block without a statement needs no server, nor does an empty block inside of it."""
+    client = client_of(main="postgresql://nobody@127.0.0.1:9/nothing")
+    db = client["main"]
+    async with db.transaction(), db.transaction():
+        pass
+    with pytest.raises(LookupError):
+        async with db.transaction():
+            raise LookupError
+    assert db.stats()["pool"]["size"] == 0
+    await client.close()
+
+
+async def test_a_usage_error_leaves_the_block_usable(db: AsyncDB, main_dsn: str) -> None:
+    """T1: a call that was refused before it was sent undoes nothing."""
+    async with db.transaction():
+        with pytest.raises(UsageError):
+            await db.execute("insert into t values ($1)", "1", 2)
+        with pytest.raises(UsageError):
+            await db.execute("insert into t values ($1)", object())
+        await db.execute("insert into t values ($1)", 1)
+    assert ids(main_dsn) == [1]
+
+
+# -- T4 ------------------------------------------------------------------------------------------
+
+
+async def test_an_inner_block_fails_alone(db: AsyncDB, main_dsn: str) -> None:
+    """T4: the failure of an inner block leaves the outer one usable, whichever way it was opened."""
+    async with db.transaction() as tx:
+        await tx.execute("insert into t values (1)")
+        for inner in (db.transaction, tx.transaction):
+            with pytest.raises(UniqueViolation):
+                async with inner():
+                    await db.execute("insert into t values (2)")
+                    await tx.execute("insert into t values (1)")
+        async with tx.transaction() as inner_tx:
+            await inner_tx.execute("insert into t values (3)")
+    assert ids(main_dsn) == [1, 3]
+
+
+async def test_deep_and_sibling_savepoints(db: AsyncDB, main_dsn: str) -> None:
+    """T4: blocks nest to any depth; of siblings each keeps or loses what is its own."""
+
+    async def descend(depth: int) -> None:
+        async with db.transaction():
+            await db.execute("insert into t values ($1)", depth)
+            if depth < 30:
+                await descend(depth + 1)
+            if depth % 10 == 5:
+                raise LookupError
+
+    async with db.transaction():
+        with contextlib.suppress(LookupError):
+            await descend(0)
+        for sibling in range(100, 110):
+            with contextlib.suppress(LookupError):
+                async with db.transaction():
+                    await db.execute("insert into t values ($1)", sibling)
+                    if sibling % 2:
+                        raise LookupError
+    assert ids(main_dsn) == list(range(100, 110, 2))
+
+
+async def test_an_outer_failure_undoes_inner_blocks(db: AsyncDB, main_dsn: str) -> None:
+    """T4: what an inner block kept goes with the outer one."""
+    with pytest.raises(LookupError):
+        async with db.transaction():
+            async with db.transaction():
+                await db.execute("insert into t values (1)")
+            raise LookupError
+    assert ids(main_dsn) == []
+
+
+async def test_modes_belong_to_the_outermost_block(db: AsyncDB) -> None:
+    """T4: isolation, readonly and deferrable on an inner block are refused; a wrong level everywhere."""
+    async with db.transaction() as tx:
+        for inner in (
+            db.transaction(isolation="serializable"),
+            db.transaction(readonly=True),
+            tx.transaction(deferrable=True),
+        ):
+            with pytest.raises(UsageError, match="outermost"):
+                async with inner:
+                    pass
+        assert await db.fetchval("select 1") == 1
+    with pytest.raises(UsageError, match="'read committed', 'repeatable read', 'serializable'"):
+        db.transaction(isolation="dirty")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
+async def test_isolation(db: AsyncDB, isolation: Any, main_dsn: str) -> None:
+    """T2: the level is the block's, on a wire that was in read-only mode too, where it still may write."""
+    assert await db.fetchval("select 1") == 1
+    assert all(wire.read_only for wire in db._fleet.lanes.wires)  # type: ignore[union-attr]
+    async with db.transaction(isolation=isolation):
+        assert await db.fetchval("show transaction_isolation") == isolation
+        await db.execute("insert into t values (1)")
+    assert ids(main_dsn) == [1]
+    assert await db.fetchval("show transaction_isolation") == "read committed"
+
+
+async def test_readonly_and_deferrable(db: AsyncDB, main_dsn: str) -> None:
+    """T1: a readonly block refuses to write, whichever mode its wire was in; deferrable is said."""
+    await db.execute("insert into t values (1)")
+    with pytest.raises(ReadOnlySqlTransaction):
+        async with db.transaction(readonly=True):
+            await db.execute("insert into t values (2)")
+    async with db.transaction("serializable", readonly=True, deferrable=True):
+        assert await db.fetchval("show transaction_deferrable") == "on"
+        assert await db.fetchval("show transaction_read_only") == "on"
+    assert ids(main_dsn) == [1]
+
+
+async def test_settings_inside(db: AsyncDB) -> None:
+    """Q4, L7: SET LOCAL, SET and LISTEN belong into a block, and the next caller sees nothing of them."""
+    async with db.transaction():
+        await db.execute("set local work_mem = '7MB'")
+        await db.execute("set statement_timeout = '7min'")
+        await db.execute("listen news")
+        assert await db.fetchval("show work_mem") == "7MB"
+    async with db.transaction():
+        assert await db.fetchval("show work_mem") == "4MB"
+        assert await db.fetchval("show statement_timeout") == "0"
+        assert await db.fetchval("select count(*) from pg_listening_channels()") == 0
+
+
+async def test_a_script_inside(db: AsyncDB, main_dsn: str) -> None:
+    """Q4: a script runs inside a block, and is undone with it; one that would end it is refused."""
+    with pytest.raises(LookupError):
+        async with db.transaction():
+            assert await db.execute("insert into t values (1); insert into t values (2)") == "INSERT 0 1"
+            with pytest.raises(UsageError, match="COMMIT"):
+                await db.execute("insert into t values (3); commit")
+            assert await db.fetchval("select count(*) from t") == 2
+            raise LookupError
+    assert ids(main_dsn) == []
+
+
+# -- T3: when it is over, and in other contexts ----------------------------------------------------
+
+
+async def test_a_transaction_is_used_once_and_while_it_is_open(db: AsyncDB) -> None:
+    """T3: before its block, after it and in a second one a transaction is refused."""
+    tx = db.transaction()
+    with pytest.raises(TransactionClosedError):
+        await tx.fetch("select 1")
+    async with tx:
+        assert await tx.fetchval("select 1") == 1
+    with pytest.raises(TransactionClosedError, match="inside the with block"):
+        await tx.fetch("select 1")
+    with pytest.raises(TransactionClosedError):
+        await tx.executemany("insert into t values ($1)", [(1,)])
+    with pytest.raises(TransactionClosedError):
+        async with tx.transaction():
+            pass
+    with pytest.raises(UsageError, match="one block"):
+        async with tx:
+            pass
+
+
+async def test_an_inner_block_ends_for_good(db: AsyncDB, main_dsn: str) -> None:
+    """T3: the inner transaction is closed after its block although the outer one is open."""
+    async with db.transaction():
+        async with db.transaction() as inner:
+            await inner.execute("insert into t values (1)")
+        with pytest.raises(TransactionClosedError):
+            await inner.execute("insert into t values (2)")
+    assert ids(main_dsn) == [1]
+
+
+async def test_a_generator_with_a_block(db: AsyncDB, main_dsn: str) -> None:
+    """T3: a block that a generator opens, as a fixture or a dependency does, works from begin to end."""
+
+    async def dependency() -> AsyncIterator[Any]:
+        async with db.transaction() as tx:
+            yield tx
+
+    generator = dependency()
+    async for tx in generator:
+        await tx.execute("insert into t values (1)")
+        await db.execute("insert into t values (2)")
+        assert ids(main_dsn) == []
+    assert ids(main_dsn) == [1, 2]
+
+
+async def test_others_wait_for_an_inner_block_of_another(db: AsyncDB, main_dsn: str) -> None:
+    """T3: what one task does through `tx` is not undone by the inner block of another: it has its turn."""
+    inside, failing = Event(), Event()
+    done: list[str] = []
+
+    async def fails(tx: Any) -> None:
+        with contextlib.suppress(LookupError):
+            async with tx.transaction() as inner:
+                await inner.execute("insert into t values (1)")
+                inside.set()
+                await failing.wait()
+                done.append("undone")
+                raise LookupError
+
+    async def inserts(tx: Any) -> None:
+        await tx.execute("insert into t values (2)")
+        done.append("inserted")
+
+    async def saves(tx: Any) -> None:
+        async with tx.transaction() as inner:
+            await inner.execute("insert into t values (3)")
+
+    async with db.transaction() as tx:
+        await tx.execute("insert into t values (0)")
+        async with spawn(lambda: fails(tx)):
+            await inside.wait()
+            async with spawn(lambda: inserts(tx)) as first, spawn(lambda: saves(tx)) as second:
+                with pytest.raises(QueryTimeoutError) as late:
+                    await tx.execute("insert into t values (4)", timeout=0.05)
+                assert late.value.outcome == "not sent"
+                assert not first.is_done()
+                assert not second.is_done()
+                failing.set()
+                await first.result()
+                await second.result()
+    assert done == ["undone", "inserted"]
+    assert ids(main_dsn) == [0, 2, 3]
+
+
+async def test_children_may_use_the_outer_name_inside_an_inner_block(db: AsyncDB, main_dsn: str) -> None:
+    """T3: a child that was handed the outer `tx` inside of its opener's inner block does not wait for it."""
+    async with db.transaction() as tx:
+        await tx.execute("insert into t values (1)")
+        async with db.transaction():
+            await db.execute("insert into t values (2)")
+            async with spawn(lambda: tx.execute("insert into t values (3)")) as child:
+                await child.result()
+    assert ids(main_dsn) == [1, 2, 3]
+
+
+async def test_the_blocks_end_cancels_what_a_child_still_runs(db: AsyncDB, main_dsn: str) -> None:
+    """T1, T3: a failed block does not wait for a child's statement, and tells the child why it ended."""
+    failed: list[BaseException] = []
+
+    async def child(tx: Any) -> None:
+        try:
+            await tx.fetch("select pg_sleep(30)")
+        except Exception as error:
+            failed.append(error)
+
+    with pytest.raises(LookupError):
+        async with db.transaction() as tx:
+            await tx.execute("insert into t values (1)")
+            spawned = spawn(lambda: child(tx))
+            await wait_until(lambda: any("pg_sleep" in row[2] for row in left_open(main_dsn)))
+            raise LookupError
+    await spawned.result(5)
+    assert isinstance(failed[0], TransactionClosedError)
+    assert ids(main_dsn) == []
+
+
+async def test_what_waits_for_its_turn_is_refused_at_the_end(db: AsyncDB, main_dsn: str) -> None:
+    """T3: a child's statement that had no turn before the block ended is refused, and never runs later."""
+    refused: list[BaseException] = []
+
+    async def child(tx: Any, sql: str) -> None:
+        try:
+            await tx.fetch(sql)
+        except TransactionClosedError as error:
+            refused.append(error)
+
+    async with db.transaction() as tx:
+        await tx.execute("insert into t values (1)")
+        first = spawn(lambda: child(tx, "select pg_sleep(0.3)"))
+        await wait_until(lambda: any("pg_sleep" in row[2] for row in left_open(main_dsn)))
+        second = spawn(lambda: child(tx, "insert into t values (2)"))
+        await wait_until(lambda: tx._session._lock.locked())
+    await first.result()
+    await second.result()
+    assert len(refused) == 1
+    assert ids(main_dsn) == [1]

@@ -1,0 +1,206 @@
+# Generated from tests/_async/test_executemany.py by _generate.py. Do not edit.
+"""executemany: one statement for many rows, all or nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pgdual.sync import Client, DB
+from pgdual.errors import (
+    InvalidTextRepresentation,
+    NotNullViolation,
+    QueryTimeoutError,
+    TransactionFailedError,
+    UniqueViolation,
+    UsageError,
+)
+
+from .clients import at_rest, client_of, outside
+from .runtime import FACE
+
+INSERT = "insert into t values ($1, $2)"
+
+
+@pytest.fixture
+def client(main_dsn: str) -> Iterator[Client]:
+    outside(main_dsn, "create table t (id int primary key, name text not null)")
+    with client_of(main=main_dsn) as made:
+        yield made
+        at_rest(made["main"], main_dsn)
+
+
+@pytest.fixture
+def db(client: Client) -> DB:
+    return client["main"]
+
+
+def ids(dsn: str) -> list[int]:
+    return [row[0] for row in outside(dsn, "select id from t order by id")]
+
+
+def test_rows_touched(db: DB, main_dsn: str) -> None:
+    """It returns how many rows were touched in all, from a list, a generator or an empty one."""
+    assert db.executemany(INSERT, [(1, "a"), [2, "b"], (3, "c")]) == 3
+    assert db.executemany(INSERT, ((number, "x") for number in range(4, 9))) == 5
+    assert db.executemany("update t set name = $1 where id > $2", [("y", 2), ("z", 7)]) == 7
+    assert db.executemany(INSERT, []) == 0
+    assert db.executemany(INSERT, iter(())) == 0
+    assert ids(main_dsn) == list(range(1, 9))
+
+
+def test_a_statement_with_returning(db: DB, main_dsn: str) -> None:
+    """Rows that come back are counted and not kept."""
+    assert db.executemany(f"{INSERT} returning id", [(1, "a"), (2, "b")]) == 2
+    assert db.executemany("select $1::int", [(1,), (2,)]) == 2
+
+
+def test_all_or_nothing_outside(db: DB, main_dsn: str) -> None:
+    """T1: outside of a transaction an error in any row undoes all of them; it says which row it was."""
+    rows = [(number, "a") for number in range(2000)]
+    rows[1500] = (7, "again")
+    with pytest.raises(UniqueViolation) as caught:
+        db.executemany(INSERT, rows)
+    assert "row: 1501" in caught.value.__notes__
+    assert ids(main_dsn) == []
+    assert db.executemany(INSERT, rows[:1500]) == 1500
+
+
+def test_all_or_nothing_inside(db: DB, main_dsn: str) -> None:
+    """T4: inside a transaction it is kept with it; a server's error fails the block it stands in."""
+    with db.transaction() as tx:
+        assert tx.executemany(INSERT, [(1, "a")]) == 1
+        with pytest.raises(NotNullViolation) as caught:
+            with db.transaction():
+                db.executemany(INSERT, [(2, "b"), (3, None), (4, "d")])
+        assert "row: 2" in caught.value.__notes__
+        assert tx.executemany(INSERT, [(5, "e")]) == 1
+        assert ids(main_dsn) == []
+    assert ids(main_dsn) == [1, 5]
+    with pytest.raises(TransactionFailedError, match="null value"):
+        with db.transaction() as tx:
+            with pytest.raises(NotNullViolation):
+                tx.executemany(INSERT, [(6, None)])
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ((9,), r"row 3: statement takes 2 arguments \(\$1, \$2\), 1 was given"),
+        ((9, "x", "y"), "row 3: .* 3 were given"),
+        ((9.5, "x"), r"row 3: argument \$1 .*cannot be"),
+        ((2**40, "x"), r"row 3: argument \$1"),
+        ({"id": 9, "name": "x"}, "row 3 is a dict: give a tuple or list of the values"),
+        ({9, "x"}, "row 3 is a set"),
+        ("9x", "row 3 is a str"),
+        (9, "row 3 is a int"),
+        ((9, "nul \0"), r"row 3: argument \$2"),
+    ],
+)
+def test_a_row_that_does_not_fit(db: DB, main_dsn: str, row: Any, words: str) -> None:
+    """A row that does not fit is refused by its number; nothing stays, and an open block stays usable."""
+    rows = [(1, "a"), (2, "b"), row, (4, "d")]
+    with pytest.raises(UsageError, match=words):
+        db.executemany(INSERT, rows)
+    assert ids(main_dsn) == []
+    with db.transaction() as tx:
+        with pytest.raises(UsageError, match=words):
+            tx.executemany(INSERT, rows)
+        tx.execute(INSERT, 5, "e")
+    assert ids(main_dsn) == [5]
+
+
+def test_a_text_that_the_server_refuses(db: DB) -> None:
+    """Q5: a str is parsed by the server, whose error names the row as well."""
+    with pytest.raises(InvalidTextRepresentation) as caught:
+        db.executemany(INSERT, [("1", "a"), ("two", "b")])
+    assert "row: 2" in caught.value.__notes__
+
+
+class Broken(Exception):
+    pass
+
+
+@pytest.mark.parametrize("at", [0, 3, 1999])
+def test_rows_that_raise_midway(db: DB, main_dsn: str, at: int) -> None:
+    """T1: an iterator's own error is what the caller sees, and nothing was done; a block stays usable."""
+
+    def rows() -> Iterator[tuple[int, str]]:
+        yield from ((number, "a") for number in range(at))
+        raise Broken
+
+    with pytest.raises(Broken):
+        db.executemany(INSERT, rows())
+    assert ids(main_dsn) == []
+    with db.transaction() as tx:
+        with pytest.raises(Broken):
+            tx.executemany(INSERT, rows())
+        tx.execute(INSERT, 1, "a")
+    assert ids(main_dsn) == [1]
+
+
+def resident() -> int:
+    """Return how much memory this process takes, libpq's included, in MB; 0 where nothing says so."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20 if statm.exists() else 0
+
+
+def test_many_rows_in_little_memory(db: DB) -> None:
+    """Rows are read as they are sent: 200,000 of them, 100 MB, never stand in memory together."""
+    seen: list[int] = []
+
+    def rows() -> Iterator[tuple[int, str]]:
+        for number in range(200_000):
+            if not number % 5_000:
+                seen.append(resident())
+            yield number, "x" * 500
+
+    assert db.executemany("insert into t select $1, left($2, 1)", rows()) == 200_000
+    assert max(seen) - seen[0] < 30
+
+
+def test_a_timeout(db: DB, main_dsn: str) -> None:
+    """D1, D2: past its time limit it raises, and nothing was done."""
+    sql = "insert into t select $1, $2 from pg_sleep(0.3)"
+    with pytest.raises(QueryTimeoutError) as caught:
+        db.executemany(sql, [(1, "a"), (2, "b")], timeout=0.45)
+    assert caught.value.outcome == "rolled back"
+    assert ids(main_dsn) == []
+    with pytest.raises(UsageError, match="timeout=0"):
+        db.executemany(INSERT, [(1, "a")], timeout=0)
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("insert into t values (%s, %s)", "psycopg's placeholder"),
+        ("insert into t values (1, 'a'); select 1", "not a script"),
+        ("set work_mem = '1MB'", "SET"),
+        ("commit", "transaction"),
+        ("copy t from stdin", "COPY"),
+    ],
+)
+def test_texts_that_are_refused(db: DB, sql: str, words: str) -> None:
+    """Q4: what has no place in executemany is refused before anything is sent."""
+    with pytest.raises(UsageError, match=words):
+        db.executemany(sql, [(1, "a")])
+
+
+def test_rows_from_a_query_of_the_same_database(db: DB, main_dsn: str) -> None:
+    """Outside of a transaction the rows may come from queries; inside, where they cannot, it says so."""
+    if FACE == "async":
+        return  # an iterator cannot wait there
+
+    def rows(ask: Any) -> Iterator[tuple[int, str]]:
+        for start in (1, 3):
+            yield from ask("select id, 'a' from generate_series($1::int, $1::int + 1) id", start)
+
+    assert db.executemany(INSERT, rows(db.fetch)) == 4
+    with pytest.raises(UsageError, match="fetch them first"):
+        with db.transaction():
+            db.executemany(INSERT, rows(db.fetch))
+    assert ids(main_dsn) == [1, 2, 3, 4]

@@ -1,0 +1,437 @@
+# Generated from tests/_async/test_transaction.py by _generate.py. Do not edit.
+"""T1, T2, T4: what a block keeps, what it undoes, and what it costs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pgdual.sync import Client, DB
+from pgdual.errors import (
+    DatabaseError,
+    InFailedSqlTransaction,
+    QueryTimeoutError,
+    ReadOnlySqlTransaction,
+    TransactionClosedError,
+    TransactionFailedError,
+    UniqueViolation,
+    UsageError,
+)
+
+from .clients import at_rest, client_of, left_open, outside
+from .runtime import Event, spawn, wait_until
+
+
+@pytest.fixture
+def client(main_dsn: str) -> Iterator[Client]:
+    outside(main_dsn, "create table t (id int primary key)")
+    with client_of(main=main_dsn) as made:
+        yield made
+        at_rest(made["main"], main_dsn)
+
+
+@pytest.fixture
+def db(client: Client) -> DB:
+    return client["main"]
+
+
+def ids(dsn: str) -> list[int]:
+    return [row[0] for row in outside(dsn, "select id from t order by id")]
+
+
+def test_commit(db: DB, main_dsn: str) -> None:
+    """T1: a block that ends well is kept; nobody sees it before."""
+    with db.transaction() as tx:
+        tx.execute("insert into t values ($1)", 1)
+        db.execute("insert into t values ($1)", 2)
+        assert ids(main_dsn) == []
+    assert ids(main_dsn) == [1, 2]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_rollback(db: DB, main_dsn: str, error: type[BaseException]) -> None:
+    """T1: any exception undoes the block, and the caller sees that very exception."""
+    raised = error("mine")
+    with pytest.raises(error) as caught:
+        with db.transaction():
+            db.execute("insert into t values (1)")
+            raise raised
+    assert caught.value is raised
+    assert ids(main_dsn) == []
+
+
+def test_a_servers_error_is_what_the_caller_sees(db: DB, main_dsn: str) -> None:
+    """T1: after a statement's error the rollback adds nothing to it."""
+    with pytest.raises(UniqueViolation) as caught:
+        with db.transaction():
+            db.execute("insert into t values (1)")
+            db.execute("insert into t values (1)")
+    assert "database: main" in "".join(caught.value.__notes__)
+    assert ids(main_dsn) == []
+
+
+def test_the_original_error_outlives_the_connection(db: DB, main_dsn: str) -> None:
+    """T1: where ROLLBACK cannot be sent, the block's own exception is seen all the same."""
+    with pytest.raises(LookupError):
+        with db.transaction() as tx:
+            pid = tx.fetchval("select pg_backend_pid()")
+            outside(main_dsn, "select pg_terminate_backend(%s)", pid)
+            raise LookupError
+
+
+def test_a_swallowed_error_is_named(db: DB, main_dsn: str) -> None:
+    """T1: a block that swallowed an error and ends well raises, naming the statement that failed first."""
+    db.execute("insert into t values (1)")
+    with pytest.raises(TransactionFailedError, match=r"insert into t values \(1\): duplicate key"):
+        with db.transaction():
+            db.execute("insert into t values (2)")
+            with contextlib.suppress(UniqueViolation):
+                db.execute("insert into t values (1)")
+            with contextlib.suppress(InFailedSqlTransaction):
+                db.execute("insert into t values (3)")
+    assert ids(main_dsn) == [1]
+
+
+def test_a_swallowed_loss_is_named(db: DB, main_dsn: str) -> None:
+    """T1: a block that swallowed the loss of its connection and ends well raises, too."""
+    with pytest.raises(TransactionFailedError, match="pg_terminate_backend"):
+        with db.transaction():
+            with contextlib.suppress(DatabaseError):
+                db.execute("select pg_terminate_backend(pg_backend_pid())")
+
+
+def test_a_swallowed_error_of_an_inner_block_is_named(db: DB, main_dsn: str) -> None:
+    """T1, T4: an inner block that swallowed an error raises at its own end; the outer one goes on."""
+    db.execute("insert into t values (1)")
+    with db.transaction():
+        with pytest.raises(TransactionFailedError, match=r"insert into t values \(1\)"):
+            with db.transaction():
+                db.execute("insert into t values (2)")
+                with contextlib.suppress(UniqueViolation):
+                    db.execute("insert into t values (1)")
+        db.execute("insert into t values (4)")
+    assert ids(main_dsn) == [1, 4]
+
+
+def test_a_deferred_constraint_is_what_commit_raises(db: DB, main_dsn: str) -> None:
+    """T1, L2: what fails at COMMIT is raised by the block's end, and nothing is kept."""
+    db.execute("create table d (id int unique deferrable initially deferred)")
+    with pytest.raises(UniqueViolation):
+        with db.transaction():
+            db.execute("insert into d values (1)")
+            db.execute("insert into d values (1)")
+    assert db.fetchval("select count(*) from d") == 0
+
+
+class Counted:
+    """The round trips that a wire makes: how often it was waited for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, db: DB) -> None:
+        self.sent: list[Any] = []
+        wire = db._fleet.lanes.wires[0]  # type: ignore[union-attr]
+        plain = type(wire).answer
+
+        def answer(wire: Any, job: Any) -> Any:
+            self.sent.append((*job.prelude, job.text or job.statement.query))
+            return plain(wire, job)
+
+        monkeypatch.setattr(type(wire), "answer", answer)
+
+
+def test_begin_costs_no_round_trip(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T2: BEGIN and SAVEPOINT travel with the first statement; each statement is one trip, COMMIT another."""
+    insert = "insert into t values (1) on conflict do nothing"
+    db.execute(insert)
+    count = Counted(monkeypatch, db)
+    with db.transaction():
+        db.execute(insert)
+        with db.transaction():
+            db.execute(insert)
+    assert count.sent == [
+        (b"BEGIN", insert.encode()),
+        (b"SAVEPOINT pgdual_1", insert.encode()),
+        (b"RELEASE pgdual_1",),
+        (b"COMMIT",),
+    ]
+
+
+def test_an_empty_transaction_talks_to_nobody(main_dsn: str) -> None:
+    """T2: a block without a statement needs no server, nor does an empty block inside of it."""
+    client = client_of(main="postgresql://nobody@127.0.0.1:9/nothing")
+    db = client["main"]
+    with db.transaction(), db.transaction():
+        pass
+    with pytest.raises(LookupError):
+        with db.transaction():
+            raise LookupError
+    assert db.stats()["pool"]["size"] == 0
+    client.close()
+
+
+def test_a_usage_error_leaves_the_block_usable(db: DB, main_dsn: str) -> None:
+    """T1: a call that was refused before it was sent undoes nothing."""
+    with db.transaction():
+        with pytest.raises(UsageError):
+            db.execute("insert into t values ($1)", "1", 2)
+        with pytest.raises(UsageError):
+            db.execute("insert into t values ($1)", object())
+        db.execute("insert into t values ($1)", 1)
+    assert ids(main_dsn) == [1]
+
+
+# -- T4 ------------------------------------------------------------------------------------------
+
+
+def test_an_inner_block_fails_alone(db: DB, main_dsn: str) -> None:
+    """T4: the failure of an inner block leaves the outer one usable, whichever way it was opened."""
+    with db.transaction() as tx:
+        tx.execute("insert into t values (1)")
+        for inner in (db.transaction, tx.transaction):
+            with pytest.raises(UniqueViolation):
+                with inner():
+                    db.execute("insert into t values (2)")
+                    tx.execute("insert into t values (1)")
+        with tx.transaction() as inner_tx:
+            inner_tx.execute("insert into t values (3)")
+    assert ids(main_dsn) == [1, 3]
+
+
+def test_deep_and_sibling_savepoints(db: DB, main_dsn: str) -> None:
+    """T4: blocks nest to any depth; of siblings each keeps or loses what is its own."""
+
+    def descend(depth: int) -> None:
+        with db.transaction():
+            db.execute("insert into t values ($1)", depth)
+            if depth < 30:
+                descend(depth + 1)
+            if depth % 10 == 5:
+                raise LookupError
+
+    with db.transaction():
+        with contextlib.suppress(LookupError):
+            descend(0)
+        for sibling in range(100, 110):
+            with contextlib.suppress(LookupError):
+                with db.transaction():
+                    db.execute("insert into t values ($1)", sibling)
+                    if sibling % 2:
+                        raise LookupError
+    assert ids(main_dsn) == list(range(100, 110, 2))
+
+
+def test_an_outer_failure_undoes_inner_blocks(db: DB, main_dsn: str) -> None:
+    """T4: what an inner block kept goes with the outer one."""
+    with pytest.raises(LookupError):
+        with db.transaction():
+            with db.transaction():
+                db.execute("insert into t values (1)")
+            raise LookupError
+    assert ids(main_dsn) == []
+
+
+def test_modes_belong_to_the_outermost_block(db: DB) -> None:
+    """T4: isolation, readonly and deferrable on an inner block are refused; a wrong level everywhere."""
+    with db.transaction() as tx:
+        for inner in (
+            db.transaction(isolation="serializable"),
+            db.transaction(readonly=True),
+            tx.transaction(deferrable=True),
+        ):
+            with pytest.raises(UsageError, match="outermost"):
+                with inner:
+                    pass
+        assert db.fetchval("select 1") == 1
+    with pytest.raises(UsageError, match="'read committed', 'repeatable read', 'serializable'"):
+        db.transaction(isolation="dirty")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
+def test_isolation(db: DB, isolation: Any, main_dsn: str) -> None:
+    """T2: the level is the block's, on a wire that was in read-only mode too, where it still may write."""
+    assert db.fetchval("select 1") == 1
+    assert all(wire.read_only for wire in db._fleet.lanes.wires)  # type: ignore[union-attr]
+    with db.transaction(isolation=isolation):
+        assert db.fetchval("show transaction_isolation") == isolation
+        db.execute("insert into t values (1)")
+    assert ids(main_dsn) == [1]
+    assert db.fetchval("show transaction_isolation") == "read committed"
+
+
+def test_readonly_and_deferrable(db: DB, main_dsn: str) -> None:
+    """T1: a readonly block refuses to write, whichever mode its wire was in; deferrable is said."""
+    db.execute("insert into t values (1)")
+    with pytest.raises(ReadOnlySqlTransaction):
+        with db.transaction(readonly=True):
+            db.execute("insert into t values (2)")
+    with db.transaction("serializable", readonly=True, deferrable=True):
+        assert db.fetchval("show transaction_deferrable") == "on"
+        assert db.fetchval("show transaction_read_only") == "on"
+    assert ids(main_dsn) == [1]
+
+
+def test_settings_inside(db: DB) -> None:
+    """Q4, L7: SET LOCAL, SET and LISTEN belong into a block, and the next caller sees nothing of them."""
+    with db.transaction():
+        db.execute("set local work_mem = '7MB'")
+        db.execute("set statement_timeout = '7min'")
+        db.execute("listen news")
+        assert db.fetchval("show work_mem") == "7MB"
+    with db.transaction():
+        assert db.fetchval("show work_mem") == "4MB"
+        assert db.fetchval("show statement_timeout") == "0"
+        assert db.fetchval("select count(*) from pg_listening_channels()") == 0
+
+
+def test_a_script_inside(db: DB, main_dsn: str) -> None:
+    """Q4: a script runs inside a block, and is undone with it; one that would end it is refused."""
+    with pytest.raises(LookupError):
+        with db.transaction():
+            assert db.execute("insert into t values (1); insert into t values (2)") == "INSERT 0 1"
+            with pytest.raises(UsageError, match="COMMIT"):
+                db.execute("insert into t values (3); commit")
+            assert db.fetchval("select count(*) from t") == 2
+            raise LookupError
+    assert ids(main_dsn) == []
+
+
+# -- T3: when it is over, and in other contexts ----------------------------------------------------
+
+
+def test_a_transaction_is_used_once_and_while_it_is_open(db: DB) -> None:
+    """T3: before its block, after it and in a second one a transaction is refused."""
+    tx = db.transaction()
+    with pytest.raises(TransactionClosedError):
+        tx.fetch("select 1")
+    with tx:
+        assert tx.fetchval("select 1") == 1
+    with pytest.raises(TransactionClosedError, match="inside the with block"):
+        tx.fetch("select 1")
+    with pytest.raises(TransactionClosedError):
+        tx.executemany("insert into t values ($1)", [(1,)])
+    with pytest.raises(TransactionClosedError):
+        with tx.transaction():
+            pass
+    with pytest.raises(UsageError, match="one block"):
+        with tx:
+            pass
+
+
+def test_an_inner_block_ends_for_good(db: DB, main_dsn: str) -> None:
+    """T3: the inner transaction is closed after its block although the outer one is open."""
+    with db.transaction():
+        with db.transaction() as inner:
+            inner.execute("insert into t values (1)")
+        with pytest.raises(TransactionClosedError):
+            inner.execute("insert into t values (2)")
+    assert ids(main_dsn) == [1]
+
+
+def test_a_generator_with_a_block(db: DB, main_dsn: str) -> None:
+    """T3: a block that a generator opens, as a fixture or a dependency does, works from begin to end."""
+
+    def dependency() -> Iterator[Any]:
+        with db.transaction() as tx:
+            yield tx
+
+    generator = dependency()
+    for tx in generator:
+        tx.execute("insert into t values (1)")
+        db.execute("insert into t values (2)")
+        assert ids(main_dsn) == []
+    assert ids(main_dsn) == [1, 2]
+
+
+def test_others_wait_for_an_inner_block_of_another(db: DB, main_dsn: str) -> None:
+    """T3: what one task does through `tx` is not undone by the inner block of another: it has its turn."""
+    inside, failing = Event(), Event()
+    done: list[str] = []
+
+    def fails(tx: Any) -> None:
+        with contextlib.suppress(LookupError):
+            with tx.transaction() as inner:
+                inner.execute("insert into t values (1)")
+                inside.set()
+                failing.wait()
+                done.append("undone")
+                raise LookupError
+
+    def inserts(tx: Any) -> None:
+        tx.execute("insert into t values (2)")
+        done.append("inserted")
+
+    def saves(tx: Any) -> None:
+        with tx.transaction() as inner:
+            inner.execute("insert into t values (3)")
+
+    with db.transaction() as tx:
+        tx.execute("insert into t values (0)")
+        with spawn(lambda: fails(tx)):
+            inside.wait()
+            with spawn(lambda: inserts(tx)) as first, spawn(lambda: saves(tx)) as second:
+                with pytest.raises(QueryTimeoutError) as late:
+                    tx.execute("insert into t values (4)", timeout=0.05)
+                assert late.value.outcome == "not sent"
+                assert not first.is_done()
+                assert not second.is_done()
+                failing.set()
+                first.result()
+                second.result()
+    assert done == ["undone", "inserted"]
+    assert ids(main_dsn) == [0, 2, 3]
+
+
+def test_children_may_use_the_outer_name_inside_an_inner_block(db: DB, main_dsn: str) -> None:
+    """T3: a child that was handed the outer `tx` inside of its opener's inner block does not wait for it."""
+    with db.transaction() as tx:
+        tx.execute("insert into t values (1)")
+        with db.transaction():
+            db.execute("insert into t values (2)")
+            with spawn(lambda: tx.execute("insert into t values (3)")) as child:
+                child.result()
+    assert ids(main_dsn) == [1, 2, 3]
+
+
+def test_the_blocks_end_cancels_what_a_child_still_runs(db: DB, main_dsn: str) -> None:
+    """T1, T3: a failed block does not wait for a child's statement, and tells the child why it ended."""
+    failed: list[BaseException] = []
+
+    def child(tx: Any) -> None:
+        try:
+            tx.fetch("select pg_sleep(30)")
+        except Exception as error:
+            failed.append(error)
+
+    with pytest.raises(LookupError):
+        with db.transaction() as tx:
+            tx.execute("insert into t values (1)")
+            spawned = spawn(lambda: child(tx))
+            wait_until(lambda: any("pg_sleep" in row[2] for row in left_open(main_dsn)))
+            raise LookupError
+    spawned.result(5)
+    assert isinstance(failed[0], TransactionClosedError)
+    assert ids(main_dsn) == []
+
+
+def test_what_waits_for_its_turn_is_refused_at_the_end(db: DB, main_dsn: str) -> None:
+    """T3: a child's statement that had no turn before the block ended is refused, and never runs later."""
+    refused: list[BaseException] = []
+
+    def child(tx: Any, sql: str) -> None:
+        try:
+            tx.fetch(sql)
+        except TransactionClosedError as error:
+            refused.append(error)
+
+    with db.transaction() as tx:
+        tx.execute("insert into t values (1)")
+        first = spawn(lambda: child(tx, "select pg_sleep(0.3)"))
+        wait_until(lambda: any("pg_sleep" in row[2] for row in left_open(main_dsn)))
+        second = spawn(lambda: child(tx, "insert into t values (2)"))
+        wait_until(lambda: tx._session._lock.locked())
+    first.result()
+    second.result()
+    assert len(refused) == 1
+    assert ids(main_dsn) == [1]

@@ -1,0 +1,173 @@
+"""Which wire a call takes, case by case; `test_lanes_traffic.py` has what holds in all of them."""
+
+import pytest
+
+from pgdual.core.lanes import SLOW, WINDOW, learn
+
+from .wires import Call, lanes_of, read
+
+QUICK = 40e-6  # seconds; the third of them fills the window
+INF = float("inf")
+
+
+def test_reads_share_the_current_lane_until_its_window_is_full():
+    """L4: reads join one lane while little is queued there, then an idle wire, then the least loaded."""
+    lanes, (first, second) = lanes_of(64, True, True)
+    for _ in range(3):
+        lane = lanes.join(QUICK)
+        lane.backlog += QUICK
+        assert lane is second
+    assert second.backlog >= WINDOW
+    assert lanes.join(QUICK) is first
+    first.backlog = 2 * WINDOW
+    assert lanes.join(QUICK) is second
+
+
+def test_a_slow_read_goes_alone():
+    """L4: a READ not yet timed, or slow, takes a wire that nobody joins, read-only where one is idle."""
+    lanes, (reading, writing) = lanes_of(64, True, False)
+    assert lanes.join(INF) is reading
+    assert reading.alone
+    assert lanes.join(2 * SLOW) is writing
+    assert lanes.join(QUICK) is None
+    assert (lanes.is_quick(SLOW), lanes.is_quick(2 * SLOW)) == (True, False)
+
+
+def test_the_mode_wanted_and_then_the_oldest():
+    """Q2: of the idle wires a call takes the last used of its own mode, else the one idle for longest."""
+    lanes, (one, two, three) = lanes_of(64, True, False, True)
+    assert lanes.take(read_only=True) is three
+    assert lanes.take(read_only=False) is two
+    assert lanes.take(read_only=False) is one
+    assert lanes.take(read_only=False) is None
+
+
+def test_a_depth_of_one_is_the_blocking_face():
+    """Where the depth is 1 a READ has its wire alone, from an idle wire or from the line."""
+    lanes, (wire,) = lanes_of(1, True)
+    assert lanes.join(QUICK) is wire
+    assert wire.alone
+    lanes.share(wire)
+    assert wire.alone
+    call = Call(True, 0.0, False)
+    lanes.wait(call)
+    assert lanes.answered(wire, 1)
+    lanes.offer(wire, 1.0)
+    assert call.wire is wire
+    assert wire.alone
+    assert lanes.current is None
+
+
+def test_a_full_lane_drains_for_a_writer():
+    """L5: a lane at its depth limit drains too, or a read for each answer would keep it full for ever."""
+    lanes, (wire,) = lanes_of(2, True)
+    read(lanes)
+    read(lanes)
+    lanes.wait(Call(False, 0.0, True))
+    assert wire.closing
+    assert not lanes.answered(wire, 1)
+    assert lanes.join(0.0) is None
+
+
+def test_a_lane_that_opens_while_a_writer_waits_is_closed():
+    """L5: a wire that becomes a lane when a writer waits already takes no reads."""
+    lanes, (wire,) = lanes_of(64, False)
+    read(lanes)
+    lanes.wait(Call(False, 0.0, True))
+    wire.read_only = True
+    lanes.share(wire)
+    assert lanes.join(0.0) is None
+
+
+def test_a_cleaned_wire_that_goes_to_a_reader_leaves_the_writer_another():
+    """L5: if the wire that drained for a writer goes to a read before it, another lane drains."""
+    lanes, (first, second) = lanes_of(2, True, True)
+    for _ in range(4):
+        read(lanes)
+    reader, writer = read(lanes), Call(False, 0.0, True)
+    lanes.wait(writer)
+    drained, other = (first, second) if first.closing else (second, first)
+    drained.calls.clear()
+    assert lanes.answered(drained, 2)
+    drained.load = 1
+    lanes.keep(drained)
+    drained.read_only = False
+    assert lanes.answered(drained, 1)
+    lanes.offer(drained, 1.0)
+    assert (reader.wire, writer.wire) == (drained, None)
+    assert other.closing
+
+
+def test_a_lane_that_opens_takes_the_readers_in_line():
+    """A wire that becomes a lane is joined at once by the reads that wait first."""
+    lanes, (wire,) = lanes_of(64, False)
+    read(lanes)
+    waiting = [read(lanes), read(lanes)]
+    wire.read_only = True
+    lanes.share(wire)
+    assert [call.wire for call in waiting] == [wire, wire]
+
+
+def test_nobody_reads_on_a_wire_that_was_current():
+    """L3: a writer who takes the current lane, which is idle, has it alone."""
+    lanes, (wire,) = lanes_of(64, True)
+    read(lanes)
+    assert lanes.answered(wire, 1)
+    lanes.offer(wire, 1.0)
+    assert lanes.current is wire
+    assert lanes.take(read_only=False) is wire
+    assert lanes.join(0.0) is None
+
+
+def test_the_line_may_be_left_twice():
+    """Who was passed over because it had given up leaves a line that it is no longer in."""
+    lanes, _ = lanes_of(64)
+    call = Call(False, 0.0, True)
+    lanes.wait(call)
+    for _ in range(2):
+        lanes.leave(call)
+    assert not lanes.waiting
+
+
+def test_a_lane_passes_over_those_who_gave_up():
+    """A place on a lane goes to the first in line who still wants it."""
+    lanes, (wire,) = lanes_of(2, True)
+    read(lanes)
+    read(lanes)
+    gone, here = read(lanes), read(lanes)
+    gone.has_given_up = True
+    assert not lanes.answered(wire, 1)
+    assert (gone.wire, here.wire, wire.load) == (None, wire, 2)
+
+
+def test_a_writers_wire_is_not_current():
+    """L3: a writer who is handed the current lane has it alone, though another lane was closing for it."""
+    lanes, (first, second) = lanes_of(2, True, True)
+    for _ in range(3):
+        read(lanes)
+    assert (first.load, second.load, lanes.current) == (1, 2, first)
+    first.backlog = 1.0
+    writer = Call(False, 0.0, True)
+    lanes.wait(writer)
+    assert second.closing
+    assert lanes.answered(first, 1)
+    lanes.offer(first, 1.0)
+    assert writer.wire is first
+    assert not second.closing
+    assert lanes.current is None
+
+
+def test_a_lost_wire_does_not_become_a_lane():
+    """Sharing a wire that was lost in the same moment changes nothing."""
+    lanes, (wire,) = lanes_of(64, False)
+    read(lanes)
+    lanes.remove(wire)
+    lanes.share(wire)
+    assert lanes.current is None
+
+
+@pytest.mark.parametrize("seconds", [1e-6, 3.0])
+def test_learning(seconds):
+    """The first answer is believed, later ones move the expectation by a tenth."""
+    assert learn(INF, seconds) == seconds
+    assert learn(1.0, seconds) == pytest.approx(0.9 + seconds / 10)

@@ -1,0 +1,60 @@
+"""Wires without a connection, and the calls that wait for them."""
+
+from pgdual.core.lanes import Lanes
+
+
+class Wire:
+    """What the lanes see of a wire, and the calls that are on it."""
+
+    def __init__(self, read_only):
+        self.load, self.backlog, self.idle_since = 0, 0.0, 0.0
+        self.alone = self.closing = False
+        self.read_only = read_only
+        self.calls = []
+        self.held = 0  # a cancel or a cleaning that counts in the load
+        self.is_kept = False  # it was kept since it was offered last
+
+    def put(self, call):
+        self.calls.append(call)
+        self.backlog += call.service
+        call.wire = self
+
+
+class Call:
+    """A READ or a WRITE, in line or on a wire."""
+
+    def __init__(self, is_read, service, alone, line=None):
+        self.is_read, self.service, self.alone = is_read, service, alone
+        self.line = line  # every call that waits, in the order of arrival
+        self.has_given_up = False
+        self.wire = None
+
+    def give(self, wire):
+        if self.has_given_up:
+            return False
+        if self.line is not None:
+            alike = [each for each in self.line if each.alone == self.alone and not each.has_given_up]
+            assert alike[0] is self, "L5: it passed one of its own sort"
+            self.line.remove(self)
+        wire.put(self)
+        return True
+
+
+def lanes_of(depth, *modes):
+    """Return lanes and their idle wires, each read-only or not; the last has been idle for the shortest."""
+    lanes, wires = Lanes(depth), [Wire(read_only) for read_only in modes]
+    for at, wire in enumerate(wires):
+        lanes.add(wire)
+        lanes.offer(wire, float(at))
+    return lanes, wires
+
+
+def read(lanes):
+    """Return the wire of one more quick READ, or the call that waits for one."""
+    call = Call(True, 0.0, False)
+    wire = lanes.join(0.0)
+    if wire is None:
+        lanes.wait(call)
+        return call
+    wire.put(call)
+    return wire

@@ -1,0 +1,415 @@
+"""D4, D5: a cancelled task leaves nothing behind; Ctrl-C interrupts a blocking call and leaves it usable."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import random
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import anyio
+import pytest
+
+from pgdual.aio import AsyncClient, AsyncDB
+from pgdual.errors import TransactionFailedError
+from pgdual.sync import DB
+
+from ._async import clients as aio
+from ._async.clients import pids
+from ._async.runtime import wait_until
+from ._sync import clients as sync
+
+
+@pytest.fixture
+async def client(main_dsn: str) -> AsyncIterator[AsyncClient]:
+    aio.outside(main_dsn, "create table t (id int primary key)")
+    async with aio.client_of(main=main_dsn) as made:
+        yield made
+        await aio.at_rest(made["main"], main_dsn)
+
+
+@pytest.fixture
+def db(client: AsyncClient) -> AsyncDB:
+    return client["main"]
+
+
+async def running(dsn: str, words: str) -> None:
+    """Return once a statement with *words* runs."""
+    await wait_until(lambda: any(words in (row[2] or "") for row in aio.left_open(dsn)))
+
+
+async def cancelled(task: asyncio.Task[Any]) -> None:
+    """Cancel *task* and see it end soon, and by that."""
+    task.cancel()
+    started = time.monotonic()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert time.monotonic() - started < 2
+
+
+async def warm(db: AsyncDB, dsn: str) -> set[int]:
+    """Open all of the pool's connections and return their processes."""
+    await asyncio.gather(*(db.execute("select pg_sleep(0.05) for update") for _ in range(4)))
+    await aio.at_rest(db, dsn)
+    assert len(pids(dsn)) == 4
+    return pids(dsn)
+
+
+SLEEPERS = {
+    "read": "select pg_sleep(30)",
+    "write": "insert into t select 1 from pg_sleep(30)",
+    "script": "insert into t values (1); select pg_sleep(30)",
+}
+
+
+@pytest.mark.parametrize("kind", SLEEPERS)
+async def test_in_the_middle_of_a_statement(db: AsyncDB, main_dsn: str, kind: str) -> None:
+    """D4: a cancelled statement ends on the server too; no connection is lost, nothing stays open."""
+    before = await warm(db, main_dsn)
+    task = asyncio.create_task(db.execute(SLEEPERS[kind]))
+    await running(main_dsn, "pg_sleep(30)")
+    await cancelled(task)
+    await aio.at_rest(db, main_dsn)
+    assert pids(main_dsn) == before
+    assert await db.fetchval("select count(*) from t") == 0
+
+
+async def test_neighbours_on_a_lane(db: AsyncDB, main_dsn: str) -> None:
+    """D5: of many reads on few lanes some are cancelled at random times; the others all have their answers."""
+    await warm(db, main_dsn)
+    chance = random.Random(1)
+
+    async def read(number: int) -> int:
+        return int(await db.fetchval("select $1::int from pg_sleep(0.002)", number))
+
+    for _ in range(20):
+        tasks = [asyncio.create_task(read(number)) for number in range(60)]
+        victims = chance.sample(range(60), 20)
+        for victim in victims:
+            asyncio.get_running_loop().call_later(chance.random() * 0.03, tasks[victim].cancel)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        for number, result in enumerate(results):
+            assert result == number or (number in victims and isinstance(result, asyncio.CancelledError))
+
+
+async def test_expired_neighbours_on_a_lane(db: AsyncDB, main_dsn: str) -> None:
+    """D1, D5: reads that run out of their time at the head of a lane do not take those behind along."""
+    await db.fetchval("select 1 from pg_sleep($1)", 0.0)
+    statement = db._statements.get("select 1 from pg_sleep($1)")
+    for _ in range(30):
+        statement.service = 1e-6  # learned when it was quick: the lane takes them in company
+        calls = [db.fetchval("select 1 from pg_sleep($1)", 0.3, timeout=0.02)]
+        calls += [db.fetchval("select 1 from pg_sleep($1)", 0.0) for _ in range(8)]
+        first, *others = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(first, TimeoutError)
+        assert others == [1] * 8
+
+
+async def test_no_ghost_hits_the_next_caller(main_dsn: str) -> None:
+    """D5: on a pool of one, after a few hundred cancelled statements the next one is never hit."""
+    async with aio.client_of(main=main_dsn, pool_max_size=1) as client:
+        db = client["main"]
+        pid = await db.fetchval("select pg_backend_pid()")
+        for number in range(300):
+            task = asyncio.create_task(db.fetch("select pg_sleep(0.003)"))
+            await asyncio.sleep(0.001 + number % 30 * 0.0001)
+            task.cancel()
+            assert await db.fetchval("select 7") == 7
+            await asyncio.wait([task])
+        await aio.at_rest(db, main_dsn)
+        assert await db.fetchval("select pg_backend_pid()") == pid
+
+
+async def test_no_ghost_inside_a_transaction(main_dsn: str) -> None:
+    """D5: a statement that ran out of its time, or just did not, never has the next one of its block hit."""
+    async with aio.client_of(main=main_dsn, pool_max_size=1) as client:
+        db = client["main"]
+        pid = await db.fetchval("select pg_backend_pid()")
+        for number in range(200):
+            async with db.transaction() as tx:
+                await tx.execute("select set_config('a.b', '1', true)")
+                try:
+                    async with tx.transaction():
+                        await tx.fetch("select pg_sleep(0.003)", timeout=0.002 + number % 20 * 0.0001)
+                except TimeoutError:
+                    pass
+                assert await tx.fetchval("select 7") == 7
+        await aio.at_rest(db, main_dsn)
+        assert await db.fetchval("select pg_backend_pid()") == pid
+
+
+async def test_waiting_for_a_connection(main_dsn: str) -> None:
+    """D4: a call that is cancelled in line leaves the line, also when its turn comes at that moment."""
+    async with aio.client_of(main=main_dsn, pool_max_size=1) as client:
+        db = client["main"]
+        for delay in (0, 0.001, 0.003, 0.005) * 20:
+            async with db.transaction() as tx:
+                await tx.execute("select 1 for update")
+                tasks = [asyncio.create_task(db.execute("select 1 for update")) for _ in range(5)]
+                await asyncio.sleep(0)
+                asyncio.get_running_loop().call_later(delay, lambda tasks=tasks: [t.cancel() for t in tasks])
+            await asyncio.wait(tasks)
+            assert await db.fetchval("select 1", timeout=5) == 1
+        await aio.at_rest(db, main_dsn)
+
+
+async def test_describing_a_new_text(db: AsyncDB, main_dsn: str) -> None:
+    """D4: a cancellation that arrives while a new text is described, or a mode is changed, loses nothing."""
+    before = await warm(db, main_dsn)
+    for number in range(60):
+        sql = f"select {number} as a" + (" for update" if number % 2 else "")
+        task = asyncio.create_task(db.fetchval(sql))
+        for _ in range(number % 6):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert await db.fetchval(sql) == number
+    await aio.at_rest(db, main_dsn)
+    assert pids(main_dsn) == before
+
+
+async def test_in_a_transaction(db: AsyncDB, main_dsn: str) -> None:
+    """D4, T1: a block whose statement is cancelled is rolled back; no lock and no connection is left."""
+    before = await warm(db, main_dsn)
+
+    async def block() -> None:
+        async with db.transaction():
+            await db.execute("insert into t values (1)")
+            async with db.transaction():
+                await db.execute("lock table t")
+                await db.execute("select pg_sleep(30)")
+
+    task = asyncio.create_task(block())
+    await running(main_dsn, "pg_sleep")
+    await cancelled(task)
+    assert aio.left_open(main_dsn) == []
+    assert pids(main_dsn) == before
+    assert await db.fetchval("select count(*) from t") == 0
+
+
+async def test_anywhere_in_a_transaction(db: AsyncDB, main_dsn: str) -> None:
+    """D4, T1: wherever a cancellation arrives, the block is whole or undone, and the pool is as before."""
+    before = await warm(db, main_dsn)
+    chance = random.Random(2)
+    done = set()
+
+    async def block(number: int) -> None:
+        async with db.transaction():
+            await db.execute("insert into t values ($1)", number)
+            async with db.transaction():
+                await db.execute("insert into t values ($1)", -number)
+        done.add(number)
+
+    for number in range(1, 301):
+        task = asyncio.create_task(block(number))
+        asyncio.get_running_loop().call_later(chance.random() * 0.003, task.cancel)
+        await asyncio.wait([task])
+    await aio.at_rest(db, main_dsn)
+    rows = {row[0] for row in await db.fetch("select id from t")}
+    assert rows == {-row for row in rows}
+    assert done <= rows
+    assert pids(main_dsn) == before
+
+
+async def test_commit_is_waited_for(db: AsyncDB, main_dsn: str) -> None:
+    """D4: a cancellation during COMMIT waits for its answer: here all is kept, and then it is raised."""
+    await db.execute(
+        "create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.3); return null; end'"
+    )
+    await db.execute(
+        "create constraint trigger late after insert on t deferrable initially deferred "
+        "for each row execute function slow()"
+    )
+
+    async def block() -> None:
+        async with db.transaction():
+            await db.execute("insert into t values (1)")
+
+    for cancel in (1, 3):
+        task = asyncio.create_task(block())
+        await running(main_dsn, "COMMIT")
+        for _ in range(cancel):
+            task.cancel()
+            await asyncio.sleep(0.01)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await db.execute("delete from t") == "DELETE 1"
+
+
+async def test_a_time_limit_of_asyncio(db: AsyncDB, main_dsn: str) -> None:
+    """T3: `asyncio.timeout` works inside a block, which is undone, and names what was given up if swallowed."""
+    with pytest.raises(TimeoutError):
+        async with db.transaction():
+            await db.execute("insert into t values (1)")
+            async with asyncio.timeout(0.05):
+                await db.execute("select pg_sleep(30)")
+    with pytest.raises(TransactionFailedError, match=r"pg_sleep\(31\): given up"):
+        async with db.transaction():
+            await db.execute("insert into t values (1)")
+            try:
+                async with asyncio.timeout(0.05):
+                    await db.execute("select pg_sleep(31)")
+            except TimeoutError:
+                pass
+    async with db.transaction():
+        try:
+            async with asyncio.timeout(0.05), db.transaction():
+                await db.execute("select pg_sleep(32)")
+        except TimeoutError:
+            await db.execute("insert into t values (2)")
+    assert aio.outside(main_dsn, "select id from t") == [(2,)]
+
+
+async def test_anyio_scopes(db: AsyncDB, main_dsn: str) -> None:
+    """D4: anyio's scopes and task groups, which cancel again and again, leave nothing behind either."""
+    before = await warm(db, main_dsn)
+    with anyio.move_on_after(0.05) as scope:
+        await db.execute("select pg_sleep(30)")
+    assert scope.cancelled_caught
+    with anyio.move_on_after(0.05) as scope:
+        async with db.transaction():
+            await db.execute("insert into t values (1)")
+            async with db.transaction():
+                await db.execute("select pg_sleep(30)")
+    assert scope.cancelled_caught
+    assert aio.left_open(main_dsn) == []
+    with pytest.raises(ExceptionGroup) as caught:
+        async with db.transaction() as tx, anyio.create_task_group() as group:
+            await db.execute("insert into t values (1)")
+            group.start_soon(tx.fetch, "select pg_sleep(30)")
+            await running(main_dsn, "pg_sleep")
+            raise LookupError
+    assert caught.group_contains(LookupError)
+    await aio.at_rest(db, main_dsn)
+    assert pids(main_dsn) == before
+    assert await db.fetchval("select count(*) from t") == 0
+
+
+async def test_executemany(db: AsyncDB, main_dsn: str) -> None:
+    """D4, T1: an executemany that is cancelled, while it is fed or while it runs, has done nothing."""
+    before = await warm(db, main_dsn)
+    for delay in (0.001, 0.005, 0.02, 0.05):
+        rows = ((number,) for number in range(50_000))
+        task = asyncio.create_task(db.executemany("insert into t values ($1)", rows))
+        asyncio.get_running_loop().call_later(delay, task.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    task = asyncio.create_task(db.executemany("select pg_sleep($1)", [(0,), (30,), (0,)]))
+    await running(main_dsn, "pg_sleep")
+    await cancelled(task)
+    await aio.at_rest(db, main_dsn)
+    assert await db.fetchval("select count(*) from t") == 0
+    assert pids(main_dsn) == before
+
+
+# -- Ctrl-C --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def blocking(main_dsn: str) -> Iterator[DB]:
+    sync.outside(main_dsn, "create table t (id int primary key)")
+    with sync.client_of(main=main_dsn) as made:
+        yield made["main"]
+        sync.at_rest(made["main"], main_dsn)
+
+
+class CtrlC:
+    """Press Ctrl-C once *condition* holds, and see that the call ends within 0.2 s (0.5 on a busy machine)."""
+
+    def __init__(self, condition: Any) -> None:
+        self._condition = condition
+        self._pressed = 0.0
+
+    def __enter__(self) -> None:
+        def press() -> None:
+            sync_wait(self._condition)
+            self._pressed = time.monotonic()
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+        self._thread = threading.Thread(target=press)
+        self._thread.start()
+
+    def __exit__(self, kind: Any, *_: Any) -> bool:
+        took = time.monotonic() - self._pressed
+        self._thread.join()
+        assert kind is KeyboardInterrupt
+        assert took < 0.5
+        return True
+
+
+def sync_wait(condition: Any) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def is_running(dsn: str, words: str) -> bool:
+    return any(words in (row[2] or "") for row in aio.left_open(dsn))
+
+
+@pytest.mark.parametrize("kind", SLEEPERS)
+def test_ctrl_c_interrupts_a_call(blocking: DB, main_dsn: str, kind: str) -> None:
+    """D4: Ctrl-C ends a blocking call at once, on the server too, and its connection is used again."""
+    pid = blocking.fetchval("select pg_backend_pid()")
+    with CtrlC(lambda: is_running(main_dsn, "pg_sleep")):
+        blocking.execute(SLEEPERS[kind])
+    assert aio.left_open(main_dsn) == []
+    assert blocking.fetchval("select pg_backend_pid()") == pid
+    assert blocking.fetchval("select count(*) from t") == 0
+
+
+def test_ctrl_c_in_a_transaction(blocking: DB, main_dsn: str) -> None:
+    """D4, T1: Ctrl-C in a block undoes it, inner blocks included, and the client stays usable."""
+    pid = blocking.fetchval("select pg_backend_pid()")
+    with CtrlC(lambda: is_running(main_dsn, "pg_sleep")), blocking.transaction() as tx:
+        tx.execute("insert into t values (1)")
+        with blocking.transaction():
+            blocking.execute("select pg_sleep(30)")
+    assert aio.left_open(main_dsn) == []
+    assert blocking.fetchval("select pg_backend_pid()") == pid
+    assert blocking.fetchval("select count(*) from t") == 0
+
+
+def test_ctrl_c_in_executemany(blocking: DB, main_dsn: str) -> None:
+    """D4, T1: Ctrl-C in the middle of many rows has done nothing, and the client stays usable."""
+    fed = []
+
+    def rows() -> Iterator[tuple[int]]:
+        for number in range(10_000_000):
+            fed.append(number)
+            yield (number,)
+
+    with CtrlC(lambda: len(fed) > 5_000):
+        blocking.executemany("insert into t values ($1)", rows())
+    sync.at_rest(blocking, main_dsn)
+    assert blocking.fetchval("select count(*) from t") == 0
+    with CtrlC(lambda: is_running(main_dsn, "pg_sleep")):
+        blocking.executemany("select pg_sleep($1)", [(0,), (30,), (0,)])
+    sync.at_rest(blocking, main_dsn)
+
+
+def test_ctrl_c_while_waiting_for_a_connection(main_dsn: str) -> None:
+    """D4: Ctrl-C ends the wait for a connection, and the line goes on without the call."""
+    with sync.client_of(main=main_dsn, pool_max_size=1) as client:
+        db = client["main"]
+        with db.transaction() as tx:
+            tx.execute("select 1 for update")
+            with CtrlC(lambda: db.stats()["pool"]["waiting"]):
+                contextvars.Context().run(db.fetch, "select 1")  # outside of the block
+        assert db.fetchval("select 1", timeout=5) == 1
+        sync.at_rest(db, main_dsn)
+
+
+def test_ctrl_c_with_a_large_argument(blocking: DB, main_dsn: str) -> None:
+    """D4, L6: Ctrl-C while an argument of many megabytes is sent closes that connection, not the client."""
+    data = b"x" * 200_000_000
+    with CtrlC(lambda: blocking.stats()["pool"]["active"]):
+        while True:
+            blocking.fetchval("select length($1::bytea)", data)
+    assert blocking.fetchval("select 1", timeout=10) == 1
+    sync.at_rest(blocking, main_dsn)
