@@ -82,6 +82,8 @@ async def run(fleet: AsyncFleet, job: Job, timeout: float | Default | None) -> A
                 _encode_on(fleet, wire, job)
             if statement.leaves_traces:
                 wire.dirty = True
+            if not wire.alone:
+                job.service = statement.service  # what a neighbour is to expect (L4)
             return await wire.answer(job)
         except INTERRUPTS:
             wire.forsake(job)

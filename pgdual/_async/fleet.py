@@ -10,8 +10,9 @@ from typing import Any
 
 import psycopg
 
-from pgdual.core.pipeline import DESCRIBE, Job, command
-from pgdual.core.statement import Kind, Statement
+from pgdual.core.lanes import WINDOW
+from pgdual.core.pipeline import DESCRIBE, SCRIPT, Job, command
+from pgdual.core.statement import Kind, Statement, check_single
 from pgdual.errors import ClientClosedError, PoolTimeoutError
 
 from . import runtime
@@ -33,9 +34,12 @@ class AsyncFleet(AsyncSupply):
     @critical
     def place(self, statement: Statement) -> Any:
         """Return the wire that a call takes now, or None to wait for one."""
-        if statement.kind is _READ:
-            return self.lanes.join(statement.service)
-        return self.lanes.take(read_only=False)
+        if statement.kind is not _READ:
+            return self.lanes.take(read_only=False)
+        wire = self.lanes.join(statement.service)
+        if wire is not None and wire.backlog >= WINDOW:
+            self.grow()  # L4: no wire was idle; another is made for those who come next
+        return wire
 
     @critical
     def place_alone(self) -> Any:
@@ -67,7 +71,8 @@ class AsyncFleet(AsyncSupply):
         if self.is_closed:
             raise ClientClosedError(f"the client of {self.name!r} is closed")
         lanes = self.lanes
-        if statement is not None and statement.kind is _READ:
+        wants_read = statement is not None and statement.kind is _READ
+        if statement is not None and wants_read:
             wire = lanes.join(statement.service)
             alone = DEPTH == 1 or not lanes.is_quick(statement.service)
         else:
@@ -75,7 +80,7 @@ class AsyncFleet(AsyncSupply):
             alone = True
         if wire is not None:
             return wire, None
-        turn = Turn(alone)
+        turn = Turn(alone, slow=wants_read and alone)
         self.lanes.wait(turn)
         self.grow()
         return None, turn
@@ -93,7 +98,7 @@ class AsyncFleet(AsyncSupply):
         return (
             f"no connection to {self.name!r} within {self.acquire_timeout} s: {lanes.active} of "
             f"{len(lanes.wires)} in use, {self.growing} being made, {self.max_size} allowed, "
-            f"{len(lanes.waiting)} still waiting{reason}"
+            f"{lanes.in_line} still waiting{reason}"
         )
 
     @critical
@@ -110,6 +115,8 @@ class AsyncFleet(AsyncSupply):
         """
         statement = job.statement
         try:
+            if job.want != SCRIPT:
+                check_single(statement)
             if wire.read_only is not is_read:
                 await self._switch(wire, is_read, job.deadline)
             if statement.types is None and statement.kind is not Kind.SCRIPT:
@@ -184,20 +191,24 @@ class AsyncFleet(AsyncSupply):
     def _answered(self, wire: Any, count: int) -> bool:
         if wire.dead or not self.lanes.answered(wire, count):
             return False
-        if wire.dirty or not wire.is_sound or now() > wire.retire_at or self.is_closed:
+        if wire.dirty or not wire.is_sound or self._is_spent(wire):
             wire.load = 1
             self.lanes.keep(wire)
             return True
         self.lanes.offer(wire, now())
         return False
 
+    def _is_spent(self, wire: Any) -> bool:
+        return wire.pipeline.swollen or now() > wire.retire_at or self.is_closed
+
     async def _mend(self, wire: Any) -> None:
-        """Clean a free wire, or close it if it is not sound or too old (L7, Q2)."""
+        """Clean a free wire, or close it if it is not sound, too old or too large (L6, L7, Q2)."""
         if not (wire.pipeline.is_idle if wire.dirty else wire.is_sound):
             wire.lose(psycopg.OperationalError("the session was left in a state that cannot be trusted"))
             return
-        if self.is_closed or now() > wire.retire_at:
+        if self._is_spent(wire):
             await self._drop(wire)
+            self._refill()
             return
         try:
             await runtime.within(self.settings.command_timeout, wire.clean)

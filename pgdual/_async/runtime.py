@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary, WeakSet
 import psycopg
 from psycopg.adapt import AdaptersMap
 from psycopg_pool import AsyncConnectionPool
+from psycopg_pool._acompat import AEvent
 from psycopg_pool.abc import ACT
 from psycopg_pool.pool_async import AddConnection
 
@@ -119,6 +120,10 @@ class Pool(AsyncConnectionPool[ACT]):
         """Run *task* later; an attempt to connect after PAUSE at most, for the server may be back."""
         await super().schedule_task(task, min(delay, PAUSE) if isinstance(task, AddConnection) else delay)
 
+    def _start_workers(self) -> None:
+        self._sched._event = _Alarm()
+        super()._start_workers()
+
     @classmethod
     async def worker(cls, q: Any) -> None:
         """Run the pool's tasks, and end when cancelled.
@@ -127,6 +132,22 @@ class Pool(AsyncConnectionPool[ACT]):
         which cancels once and waits, would never return.
         """
         await super().worker(_Tasks(q))  # type: ignore[arg-type]
+
+
+class _Alarm(AEvent):
+    """What a pool's scheduler waits for, which ends it when cancelled.
+
+    On Python 3.11 `asyncio.wait_for` loses a cancellation that comes together with what it waits for;
+    `asyncio.run` would never return here either.
+    """
+
+    async def wait_timeout(self, timeout: float) -> bool:
+        """Wait up to *timeout* seconds; False if it was not set."""
+        is_set = await super().wait_timeout(timeout)
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
+        return bool(is_set)
 
 
 class _Tasks:
@@ -211,10 +232,11 @@ def critical(method: F) -> F:
 class Turn:
     """A call's place in line: `give` hands it a wire, `wait` takes it."""
 
-    __slots__ = ("_future", "alone")
+    __slots__ = ("_future", "alone", "slow")
 
-    def __init__(self, alone: bool) -> None:
+    def __init__(self, alone: bool, slow: bool) -> None:
         self.alone = alone
+        self.slow = slow
         self._future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def give(self, wire: Any) -> bool:

@@ -14,8 +14,8 @@ from typing import Any
 
 import psycopg
 
-from pgdual.core.pipeline import MANY, Job, command
-from pgdual.core.statement import Kind, Statement
+from pgdual.core.pipeline import MANY, SCRIPT, Job, command
+from pgdual.core.statement import Kind, Statement, check_single
 from pgdual.errors import (
     OutcomeUnknownError,
     OutcomeUnknownTimeoutError,
@@ -155,6 +155,8 @@ class AsyncSession:
 
     async def _one(self, job: Job) -> Any:
         fleet, wire, statement = self.fleet, self.wire, job.statement
+        if job.want != SCRIPT:
+            check_single(statement)
         if statement.kind is Kind.SCRIPT:
             await self._flush(job.deadline)
         elif statement.types is None:

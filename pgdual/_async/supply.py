@@ -133,7 +133,7 @@ class AsyncSupply:
         for wire in busy:
             wire.lose(ClientClosedError(f"the client of {self.name!r} was closed while the call ran"))
         await self.pool.close(timeout=max(0.1, limit - now()))
-        self._share.forget(id(self))
+        self._let_go()
 
     @critical
     def _part(self) -> tuple[list[Any], list[Any]]:
@@ -153,19 +153,23 @@ class AsyncSupply:
         self.is_closed = True
         for connection in list(self._connections):
             connection.pgconn.finish()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        # The process's share may be of another size when the pool is opened anew with other settings.
         self._share.forget(id(self))
+        self._share = Share(0)
 
     @critical
     def _fail_waiting(self, error: Exception) -> None:
-        waiting = self.lanes.waiting
-        while waiting:
-            waiting.popleft().fail(error)
+        for turn in self.lanes.clear():
+            turn.fail(error)
 
     # -- growing ---------------------------------------------------------------------------------
 
     def grow(self) -> None:
         """Make one more wire beside the caller, if the limits allow and enough wait for one."""
-        if self.growing < max(len(self.lanes.waiting), 1):
+        if self.growing < max(self.lanes.in_line, 1):
             self._grow_by_one()
 
     def _grow_by_one(self) -> bool:
@@ -194,6 +198,8 @@ class AsyncSupply:
             self.last_error = self.last_error or error
         if not self._grown(connection):
             await self._discard(connection)
+        elif self.pool.wanted > self.growing:  # it stood in line before somebody who asks the pool itself
+            background(self._give_way, self._retire)
 
     @critical
     def _grown(self, connection: Any) -> bool:
@@ -222,12 +228,12 @@ class AsyncSupply:
         """Forget a wire whose connection is gone, and make another where one is needed."""
         self._removed(wire)
         if not self.is_closed:
-            background(self._discard, wire.connection)
+            background(self._replace, wire.connection)
 
     @critical
     def _removed(self, wire: Any) -> None:
         self.lanes.remove(wire)
-        if self.lanes.waiting:
+        if self.lanes.in_line:
             self.grow()
 
     async def _retire(self, wire: Any) -> None:
@@ -244,6 +250,10 @@ class AsyncSupply:
         wire.dead = True
         wire.detach()
         await self._discard(wire.connection)
+
+    async def _replace(self, connection: Any) -> None:
+        await self._discard(connection)
+        self._refill()
 
     async def _cede(self, wire: Any) -> None:
         """Leave a free wire's place to the other face of this process (P2)."""
@@ -313,7 +323,8 @@ class AsyncSupply:
 
     @critical
     def _refill(self) -> None:
-        waiting = len(self.lanes.waiting)
+        self.lanes.relax()
+        waiting = self.lanes.in_line
         if not waiting:
             self._share.want_none(id(self))
         missing = waiting - self.growing
@@ -338,7 +349,7 @@ class AsyncSupply:
             "max_size": self.max_size,
             "active": lanes.active,
             "idle": len(lanes.idle),
-            "waiting": len(lanes.waiting),
+            "waiting": lanes.in_line,
             "connecting": self.growing,
         }
 

@@ -34,9 +34,29 @@ class Wire:
     """A connection and the jobs on it; what `core.lanes` calls a lane."""
 
     __slots__ = (
-        "_fd", "_fleet", "_last", "_loop", "_poll", "_reading", "_timer", "_watch", "_writing",
-        "alone", "backlog", "closing", "connection", "dead", "dirty", "idle_since", "load",
-        "pipeline", "quarantined", "read_only", "retire_at", "settling",
+        "_fd",
+        "_fleet",
+        "_last",
+        "_loop",
+        "_poll",
+        "_reading",
+        "_timer",
+        "_watch",
+        "_writing",
+        "alone",
+        "backlog",
+        "closing",
+        "connection",
+        "dead",
+        "dirty",
+        "idle_since",
+        "load",
+        "pipeline",
+        "quarantined",
+        "read_only",
+        "retire_at",
+        "settling",
+        "slow",
     )  # fmt: skip
 
     def __init__(self, connection: Any, fleet: Any, retire_at: float) -> None:
@@ -45,7 +65,7 @@ class Wire:
         self.retire_at = retire_at
         self.load = 0
         self.backlog = 0.0
-        self.alone = self.closing = self.read_only = self.dirty = self.dead = False
+        self.alone = self.closing = self.slow = self.read_only = self.dirty = self.dead = False
         self.idle_since = 0.0
         self._fleet = fleet
         self._loop = asyncio.get_running_loop()
@@ -74,8 +94,10 @@ class Wire:
                 self._look()
             pipeline.send(job)
             future = job.future = self._loop.create_future()
-            if pipeline.pgconn.flush() and not self._writing:
-                self._write_on()
+            if pipeline.pgconn.flush():
+                pipeline.weigh(job.buffers or ())
+                if not self._writing:
+                    self._write_on()
         except psycopg.OperationalError as error:
             self.lose(error)
             raise

@@ -83,6 +83,8 @@ def run(fleet: Fleet, job: Job, timeout: float | Default | None) -> Any:
                 _encode_on(fleet, wire, job)
             if statement.leaves_traces:
                 wire.dirty = True
+            if not wire.alone:
+                job.service = statement.service  # what a neighbour is to expect (L4)
             return wire.answer(job)
         except INTERRUPTS:
             wire.forsake(job)

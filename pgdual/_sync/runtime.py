@@ -178,10 +178,11 @@ def critical(method: F) -> F:
 class Turn:
     """A call's place in line: `give` hands it a wire, `wait` takes it."""
 
-    __slots__ = ("_closed", "_error", "_ready", "_wire", "alone")
+    __slots__ = ("_closed", "_error", "_ready", "_wire", "alone", "slow")
 
-    def __init__(self, alone: bool) -> None:
+    def __init__(self, alone: bool, slow: bool) -> None:
         self.alone = alone
+        self.slow = slow
         self._ready = threading.Lock()
         self._ready.acquire()
         self._closed = False
@@ -294,7 +295,6 @@ def _at_exit() -> None:
     logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
     for fleet in list(_FLEETS):
         if fleet.home is not None and not fleet.is_closed:
-            fleet.is_closed = True
             fleet.pool.close(0.1)
 
 

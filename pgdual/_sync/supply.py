@@ -134,7 +134,7 @@ class Supply:
         for wire in busy:
             wire.lose(ClientClosedError(f"the client of {self.name!r} was closed while the call ran"))
         self.pool.close(timeout=max(0.1, limit - now()))
-        self._share.forget(id(self))
+        self._let_go()
 
     @critical
     def _part(self) -> tuple[list[Any], list[Any]]:
@@ -154,19 +154,23 @@ class Supply:
         self.is_closed = True
         for connection in list(self._connections):
             connection.pgconn.finish()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        # The process's share may be of another size when the pool is opened anew with other settings.
         self._share.forget(id(self))
+        self._share = Share(0)
 
     @critical
     def _fail_waiting(self, error: Exception) -> None:
-        waiting = self.lanes.waiting
-        while waiting:
-            waiting.popleft().fail(error)
+        for turn in self.lanes.clear():
+            turn.fail(error)
 
     # -- growing ---------------------------------------------------------------------------------
 
     def grow(self) -> None:
         """Make one more wire beside the caller, if the limits allow and enough wait for one."""
-        if self.growing < max(len(self.lanes.waiting), 1):
+        if self.growing < max(self.lanes.in_line, 1):
             self._grow_by_one()
 
     def _grow_by_one(self) -> bool:
@@ -195,6 +199,8 @@ class Supply:
             self.last_error = self.last_error or error
         if not self._grown(connection):
             self._discard(connection)
+        elif self.pool.wanted > self.growing:  # it stood in line before somebody who asks the pool itself
+            background(self._give_way, self._retire)
 
     @critical
     def _grown(self, connection: Any) -> bool:
@@ -223,12 +229,12 @@ class Supply:
         """Forget a wire whose connection is gone, and make another where one is needed."""
         self._removed(wire)
         if not self.is_closed:
-            background(self._discard, wire.connection)
+            background(self._replace, wire.connection)
 
     @critical
     def _removed(self, wire: Any) -> None:
         self.lanes.remove(wire)
-        if self.lanes.waiting:
+        if self.lanes.in_line:
             self.grow()
 
     def _retire(self, wire: Any) -> None:
@@ -245,6 +251,10 @@ class Supply:
         wire.dead = True
         wire.detach()
         self._discard(wire.connection)
+
+    def _replace(self, connection: Any) -> None:
+        self._discard(connection)
+        self._refill()
 
     def _cede(self, wire: Any) -> None:
         """Leave a free wire's place to the other face of this process (P2)."""
@@ -314,7 +324,8 @@ class Supply:
 
     @critical
     def _refill(self) -> None:
-        waiting = len(self.lanes.waiting)
+        self.lanes.relax()
+        waiting = self.lanes.in_line
         if not waiting:
             self._share.want_none(id(self))
         missing = waiting - self.growing
@@ -339,7 +350,7 @@ class Supply:
             "max_size": self.max_size,
             "active": lanes.active,
             "idle": len(lanes.idle),
-            "waiting": len(lanes.waiting),
+            "waiting": lanes.in_line,
             "connecting": self.growing,
         }
 

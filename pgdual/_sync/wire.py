@@ -50,7 +50,7 @@ class Wire:
         "load",
         "pipeline",
         "read_only",
-        "retire_at",
+        "retire_at", "slow",
     )  # fmt: skip
 
     # The async twin's: here a cancel is over and done with before the call ends.
@@ -63,7 +63,7 @@ class Wire:
         self.retire_at = retire_at
         self.load = 0
         self.backlog = 0.0
-        self.alone = self.closing = self.read_only = self.dirty = self.dead = False
+        self.alone = self.closing = self.slow = self.read_only = self.dirty = self.dead = False
         self.idle_since = 0.0
         self._fleet = fleet
         self._last = 0.0
@@ -86,6 +86,7 @@ class Wire:
             pipeline.send(job)
             job.future = True  # from here on it may have been run
             if pipeline.pgconn.flush():
+                pipeline.weigh(job.buffers or ())
                 self._write(job.deadline)
         except psycopg.OperationalError as error:
             self.lose(error)

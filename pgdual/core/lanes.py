@@ -18,7 +18,7 @@ from typing import Any, Protocol
 # neighbours as much as a hundred round trips.
 SLOW = 5e-3  # seconds
 # How much queued work a READ may join. Source: the same; about four selects by key.
-WINDOW = 100e-6  # seconds
+WINDOW = 1000e-6  # seconds
 
 
 class Lane(Protocol):
@@ -28,6 +28,7 @@ class Lane(Protocol):
     backlog: float  # seconds of work queued, by the learned service times
     alone: bool  # one call, a transaction or a borrower has it; nobody joins
     closing: bool  # takes no new reads until it has drained
+    slow: bool  # it has a slow READ
     read_only: bool
     idle_since: float
 
@@ -36,6 +37,7 @@ class Waiter(Protocol):
     """A call in line."""
 
     alone: bool
+    slow: bool
 
     def give(self, wire: Any) -> bool:
         """Hand the wire over; return False if the call has given up."""
@@ -72,6 +74,9 @@ class Lanes:
         self.idle: dict[Any, None] = {}
         self.waiting = Line()
         self.current: Any = None
+        self.held_back: deque[Any] = deque()  # slow READs over their share, in order
+        self._slow = 0  # slow READs that have a wire or stand in `waiting`
+        self._quick = False  # quick READs came since the last `relax`
         self._closing = 0  # how many wires are closing
 
     @property
@@ -87,7 +92,8 @@ class Lanes:
     def join(self, service: float) -> Any:
         """Return the wire that a READ of *service* expected seconds takes now, or None to wait."""
         if service > SLOW:
-            return self.take(read_only=True)
+            return self._take_slow()
+        self._quick = True
         lane = self.current
         if (
             lane is not None
@@ -155,16 +161,77 @@ class Lanes:
                 self.current = None
         return found
 
+    @property
+    def in_line(self) -> int:
+        """How many calls wait."""
+        return len(self.waiting) + len(self.held_back)
+
     def wait(self, waiter: Any) -> None:
         """Put *waiter* in line."""
-        self.waiting.append(waiter)
-        self._close_lanes()
+        if waiter.slow:
+            self.held_back.append(waiter)
+            self._let_in()
+        else:
+            self.waiting.append(waiter)
+            self._close_lanes()
 
     def leave(self, waiter: Any) -> None:
         """Take *waiter* out of line: it gave up."""
-        if waiter in self.waiting:
+        if waiter in self.held_back:
+            self.held_back.remove(waiter)
+        elif waiter in self.waiting:
             self.waiting.remove(waiter)
+            self._let_out(waiter)
         self._open_lanes()
+
+    def clear(self) -> list[Any]:
+        """Take everybody out of line, and return them."""
+        found = [*self.waiting, *self.held_back]
+        self.held_back.clear()
+        while self.waiting:
+            self._let_out(self.waiting.popleft())
+        self._open_lanes()
+        return found
+
+    # -- slow reads ------------------------------------------------------------------------------
+
+    @property
+    def _is_full_of_slow(self) -> bool:
+        # L4: while quick READs come, one wire is kept from the slow ones, or a hundredth of the calls would
+        # have them all and the other ninety-nine would wait for it.
+        return self._quick and self.depth > 1 and self._slow >= max(len(self.wires) - 1, 1)
+
+    def _take_slow(self) -> Any:
+        if self._is_full_of_slow or self.held_back:
+            return None
+        wire = self.take(read_only=True)
+        if wire is not None:
+            wire.slow = True
+            self._slow += 1
+        return wire
+
+    def _let_in(self) -> None:
+        while self.held_back and not self._is_full_of_slow:
+            self._slow += 1
+            self.waiting.append(self.held_back.popleft())
+        self._close_lanes()
+
+    def _let_out(self, holder: Any) -> None:
+        if holder.slow:
+            holder.slow = False
+            self._slow -= 1
+            self._let_in()
+
+    def relax(self) -> None:
+        """Forget the quick READs of a while ago; slow ones may have every wire when none came since."""
+        if not self._quick:
+            self._let_in()
+            while self.waiting and self.idle:
+                wire = self._pop_idle(self.waiting[0].slow)
+                self.offer(wire, wire.idle_since)
+        self._quick = False
+
+    # -- lanes that drain ------------------------------------------------------------------------
 
     def _close_lanes(self) -> None:
         # L5: one lane drains for each call that waits for a wire alone. Called whenever one more waits, a
@@ -216,6 +283,7 @@ class Lanes:
         """Give a free wire to whoever is first in line, or keep it idle."""
         if wire.closing:
             self._reopen(wire)
+        self._let_out(wire)
         wire.alone = False
         wire.backlog = 0.0
         if self.waiting and self._hand_over(wire):
@@ -232,6 +300,10 @@ class Lanes:
             wire.load = 1
             wire.alone = waiter.alone or not wire.read_only or self.depth == 1
             given = waiter.give(wire)
+            if given and waiter.slow:
+                wire.slow = True
+            else:
+                self._let_out(waiter)
             is_read = not waiter.alone
         if given and not wire.alone:
             self._welcome(wire)
@@ -264,12 +336,14 @@ class Lanes:
     def add(self, wire: Any) -> None:
         """Count a new wire; `offer` it next."""
         self.wires.append(wire)
+        self._let_in()
 
     def remove(self, wire: Any) -> None:
         """Forget a wire that is lost or leaves."""
         if wire in self.wires:
             self.wires.remove(wire)
         self.idle.pop(wire, None)
+        self._let_out(wire)
         self._reopen(wire)
         if wire is self.current:
             self.current = None

@@ -48,6 +48,8 @@ LARGE, CHUNK = 1000, 128
 _CAN_CHUNK = capabilities.has_stream_chunked()
 # Statements that one connection keeps prepared (N3). Source: asyncpg keeps 100, JDBC 256.
 PREPARED = 256
+# L6: a connection that held a larger message in memory is closed when it is free, to be rid of it.
+SWOLLEN = 8 << 20  # bytes
 # N3: a statement is called with few combinations of argument classes; past this they start anew.
 PLANS = 32
 _READ_ONLY = b"default_transaction_read_only"
@@ -165,12 +167,14 @@ class Pipeline:
         "_connection",
         "_context",
         "_outdated",
+        "_partial",
         "_types",
         "_zone",
         "lost",
         "owed",
         "pgconn",
         "prepared",
+        "swollen",
         "unnamed",
     )
 
@@ -181,6 +185,8 @@ class Pipeline:
         self.unnamed = unnamed
         self.owed: deque[Job] = deque()
         self.lost: Exception | None = None
+        self.swollen = False  # libpq's buffers have grown, and never shrink
+        self._partial = False
         self.enter()
 
     def enter(self) -> None:
@@ -397,6 +403,8 @@ class Pipeline:
                 self._take(job, result)
                 if result.status != _CHUNK and job.want != SCRIPT:
                     pgconn.get_result()  # the None that ends a command's results, there at once
+        if owed and not finished:
+            self._partial = True  # its answer did not fit into one read
         return finished
 
     def _take(self, job: Job, result: PGresult) -> None:
@@ -459,6 +467,8 @@ class Pipeline:
     def _value(self, job: Job, result: PGresult) -> Any:
         if job.want == STATUS:
             return (result.command_status or b"").decode()
+        if self._partial:
+            self._weigh_rows(result)
         prepared = job.prepared
         transformer = prepared.transformer or self._learn(prepared, result)
         transformer.set_pgresult(result, set_loaders=False)
@@ -472,6 +482,16 @@ class Pipeline:
             return made(job, prepared, forgiving, result.ntuples)
         finally:
             transformer.set_pgresult(None, set_loaders=False)
+
+    def weigh(self, values: Iterable[Any]) -> None:
+        """Note that libpq had to hold *values*, the parts of one message, all at once (L6)."""
+        if sum(len(value) for value in values if value is not None) > SWOLLEN:
+            self.swollen = True
+
+    def _weigh_rows(self, result: PGresult) -> None:
+        self._partial = False
+        for row in {0, result.ntuples - 1} if result.ntuples else ():
+            self.weigh(result.get_value(row, column) for column in range(result.nfields))
 
     def _learn(self, prepared: Prepared, result: PGresult) -> Any:
         transformer = prepared.learn(result, self._context)

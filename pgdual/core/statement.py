@@ -16,7 +16,16 @@ from pgdual.core.grammar import Kind, Part, sort, spelled
 from pgdual.core.script import makes_routine, pieces, tokenize
 from pgdual.errors import UsageError
 
-__all__ = ["Kind", "Statement", "Statements", "check_arguments", "check_many", "check_place", "checked"]
+__all__ = [
+    "Kind",
+    "Statement",
+    "Statements",
+    "check_arguments",
+    "check_many",
+    "check_place",
+    "check_single",
+    "checked",
+]
 
 
 READ, WRITE, SESSION, CONTROL, SCRIPT = Kind
@@ -206,6 +215,19 @@ def check_arguments(statement: Statement, count: int) -> None:
         f"statement takes {_counted(wanted)}, {count} {'was' if count == 1 else 'were'} given:"
         f" {_short(statement.sql)}"
     )
+
+
+def check_single(statement: Statement) -> None:
+    """Hold the statement against a call that returns rows.
+
+    Raises:
+        UsageError: It is a script.
+    """
+    if statement.kind is SCRIPT:
+        raise UsageError(
+            "a script of several statements returns no rows: run it with execute, or send one statement a "
+            f"call: {_short(statement.sql)}"
+        )
 
 
 def check_many(statement: Statement) -> None:

@@ -30,7 +30,7 @@ _READ_ONLY = "25006"
 
 
 def judge(job: Job, error: Exception, is_read: bool) -> Verdict:
-    """Return what may be done after *job* ended in *error* outside of a transaction; *is_read*: as it was sent."""
+    """Return what to do after *job* ended in *error* outside of a transaction, sent as a READ or not."""
     if job.lost:
         return Verdict.AGAIN if is_read else Verdict.UNKNOWN
     state = getattr(error, "sqlstate", None)

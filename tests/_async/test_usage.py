@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -22,8 +23,8 @@ from pgdual.errors import (
 )
 from pgdual.settings import DatabaseSettings, Settings
 
-from .clients import at_rest, client_of, left_open, outside
-from .runtime import gather, spawn, wait_until
+from .clients import at_rest, client_of, left_open, outside, pids
+from .runtime import spawn, wait_until
 
 
 @pytest.fixture
@@ -58,7 +59,8 @@ def db(client: AsyncClient) -> AsyncDB:
         ("-- nothing", (), "empty"),
         (b"select 1", (), "must be a str"),
         (None, (), "must be a str"),
-        ("select 'open", (), "quote"),
+        ("select 'open", (), "never ends"),
+        ("select 1; select 2", (), "execute"),
         ("copy t to stdout", (), "COPY"),
         ("copy t from stdin", (), "COPY"),
         ("begin", (), "transaction"),
@@ -74,8 +76,7 @@ def db(client: AsyncClient) -> AsyncDB:
 )
 async def test_refused_before_anything_is_sent(db: AsyncDB, sql: Any, arguments: Any, words: str) -> None:
     """Q4, Q5: the call is wrong, the error says how to do it right, and it is a ValueError as well."""
-    calls = [db.execute, db.fetchval] if "; " not in str(sql) else [db.execute]
-    for call in calls:
+    for call in [db.execute, db.fetchval] if words != "execute" else [db.fetchval, db.fetch]:
         with pytest.raises(UsageError, match=words) as caught:
             await call(sql, *arguments)
         assert isinstance(caught.value, ValueError)
@@ -208,15 +209,8 @@ async def test_while_a_text_is_described(db: AsyncDB, main_dsn: str) -> None:
                 await db.execute("insert into t values (77)", timeout=0.1)
             assert caught.value.outcome == "rolled back"
 
-        await gather(ask) if False else await spawn_alone(ask)
+        await contextvars.Context().run(lambda: spawn(ask)).result()  # outside of the block
     assert await db.fetchval("select count(*) from t") == 0
-
-
-async def spawn_alone(call: Any) -> None:
-    """Run *call* beside the caller, outside of its transactions."""
-    import contextvars
-
-    await contextvars.Context().run(lambda: spawn(call)).result()
 
 
 async def test_inside_a_transaction(db: AsyncDB, main_dsn: str) -> None:
@@ -245,8 +239,7 @@ async def test_a_server_that_is_silent(main_dsn: str, main_server: Postgres) -> 
         await db.execute("create table t (id int)")
         await db.fetch("select id from t")
         await db.execute("insert into t values (1)")
-        frozen = [row[0] for row in outside(main_dsn, "select pid from pg_stat_activity where application_name = 'pgdual'")]
-        frozen.append(main_server.pid)
+        frozen = [*pids(main_dsn), main_server.pid]
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)
         try:

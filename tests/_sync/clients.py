@@ -12,7 +12,6 @@ from pgdual.settings import DatabaseSettings, Settings
 
 from .runtime import wait_until
 
-
 OURS = "datname = current_database() and application_name = 'pgdual'"
 
 
@@ -30,6 +29,29 @@ def outside(dsn: str, sql: str, *args: Any) -> list[Any]:
     with psycopg.connect(dsn, autocommit=True) as connection:
         cursor = connection.execute(sql, args or None)
         return cursor.fetchall() if cursor.description else []
+
+
+def first(dsn: str, sql: str, *args: Any) -> Any:
+    """Return the first value of *sql*, asked from outside, or None."""
+    rows = outside(dsn, sql, *args)
+    return rows[0][0] if rows else None
+
+
+def prepare(dsn: str, *texts: str) -> None:
+    """Run *texts* from outside."""
+    for text in texts:
+        outside(dsn, text)
+
+
+def is_running(dsn: str, beginning: str) -> bool:
+    """Return whether a statement that begins so runs for pgdual in this database."""
+    running = f"select 1 from pg_stat_activity where {OURS} and state = 'active' and starts_with(query, %s)"
+    return bool(outside(dsn, running, beginning))
+
+
+def terminate(dsn: str) -> None:
+    """Have the server end all connections of pgdual to this database, and wait until it has."""
+    outside(dsn, f"select pg_terminate_backend(pid, 5000) from pg_stat_activity where {OURS}")
 
 
 def left_open(dsn: str) -> list[Any]:

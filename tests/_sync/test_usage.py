@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 import signal
 from collections.abc import Iterator
@@ -23,8 +24,8 @@ from pgdual.errors import (
 )
 from pgdual.settings import DatabaseSettings, Settings
 
-from .clients import at_rest, client_of, left_open, outside
-from .runtime import gather, spawn, wait_until
+from .clients import at_rest, client_of, left_open, outside, pids
+from .runtime import spawn, wait_until
 
 
 @pytest.fixture
@@ -59,7 +60,8 @@ def db(client: Client) -> DB:
         ("-- nothing", (), "empty"),
         (b"select 1", (), "must be a str"),
         (None, (), "must be a str"),
-        ("select 'open", (), "quote"),
+        ("select 'open", (), "never ends"),
+        ("select 1; select 2", (), "execute"),
         ("copy t to stdout", (), "COPY"),
         ("copy t from stdin", (), "COPY"),
         ("begin", (), "transaction"),
@@ -75,8 +77,7 @@ def db(client: Client) -> DB:
 )
 def test_refused_before_anything_is_sent(db: DB, sql: Any, arguments: Any, words: str) -> None:
     """Q4, Q5: the call is wrong, the error says how to do it right, and it is a ValueError as well."""
-    calls = [db.execute, db.fetchval] if "; " not in str(sql) else [db.execute]
-    for call in calls:
+    for call in [db.execute, db.fetchval] if words != "execute" else [db.fetchval, db.fetch]:
         with pytest.raises(UsageError, match=words) as caught:
             call(sql, *arguments)
         assert isinstance(caught.value, ValueError)
@@ -209,15 +210,8 @@ def test_while_a_text_is_described(db: DB, main_dsn: str) -> None:
                 db.execute("insert into t values (77)", timeout=0.1)
             assert caught.value.outcome == "rolled back"
 
-        gather(ask) if False else spawn_alone(ask)
+        contextvars.Context().run(lambda: spawn(ask)).result()  # outside of the block
     assert db.fetchval("select count(*) from t") == 0
-
-
-def spawn_alone(call: Any) -> None:
-    """Run *call* beside the caller, outside of its transactions."""
-    import contextvars
-
-    contextvars.Context().run(lambda: spawn(call)).result()
 
 
 def test_inside_a_transaction(db: DB, main_dsn: str) -> None:
@@ -246,8 +240,7 @@ def test_a_server_that_is_silent(main_dsn: str, main_server: Postgres) -> None:
         db.execute("create table t (id int)")
         db.fetch("select id from t")
         db.execute("insert into t values (1)")
-        frozen = [row[0] for row in outside(main_dsn, "select pid from pg_stat_activity where application_name = 'pgdual'")]
-        frozen.append(main_server.pid)
+        frozen = [*pids(main_dsn), main_server.pid]
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)
         try:

@@ -6,7 +6,7 @@ from pgdual.core.lanes import SLOW, WINDOW, learn
 
 from .wires import Call, lanes_of, read
 
-QUICK = 40e-6  # seconds; the third of them fills the window
+QUICK = WINDOW * 0.4  # seconds; the third of them fills the window
 INF = float("inf")
 
 
@@ -171,3 +171,74 @@ def test_learning(seconds):
     """The first answer is believed, later ones move the expectation by a tenth."""
     assert learn(INF, seconds) == seconds
     assert learn(1.0, seconds) == pytest.approx(0.9 + seconds / 10)
+
+
+def slow_call():
+    return Call(True, 1.0, True, slow=True)
+
+
+def test_while_quick_reads_come_one_wire_is_kept_for_them():
+    """L4: slow READs take all wires but one; the next is held back until one of them is answered."""
+    lanes, (one, two, three) = lanes_of(64, True, True, True)
+    quick = read(lanes)
+    assert lanes.answered(quick, 1)
+    lanes.offer(quick, 1.0)
+    slow = [lanes.join(INF), lanes.join(INF)]
+    assert lanes.join(INF) is None
+    held = slow_call()
+    lanes.wait(held)
+    assert (lanes.in_line, held.wire) == (1, None)
+    assert read(lanes) in {one, two, three} - set(slow)
+    assert lanes.answered(slow[0], 1)
+    lanes.offer(slow[0], 2.0)
+    assert held.wire is slow[0]
+    assert lanes.in_line == 0
+
+
+def test_without_quick_reads_slow_ones_may_have_every_wire():
+    """L4: the kept wire is given up when no quick READ came between two looks, and to those in line too."""
+    lanes, (one, two) = lanes_of(64, True, True)
+    quick = read(lanes)
+    assert lanes.answered(quick, 1)
+    lanes.offer(quick, 1.0)
+    assert lanes.join(INF) is not None
+    held = slow_call()
+    assert lanes.join(INF) is None
+    lanes.wait(held)
+    lanes.relax()
+    assert held.wire is None
+    lanes.relax()
+    assert held.wire in {one, two}
+    lanes, wires = lanes_of(64, True, True)
+    assert {lanes.join(INF), lanes.join(INF)} == set(wires)
+
+
+def test_a_slow_read_that_gives_up_lets_the_next_in():
+    """L5: those who leave, in line or held back, and wires that are lost, leave no place taken."""
+    lanes, (one, two) = lanes_of(64, True, True)
+    read(lanes)
+    first, second, third = slow_call(), slow_call(), slow_call()
+    assert lanes.join(INF) is not None
+    for call in (first, second, third):
+        lanes.wait(call)
+    lanes.leave(second)
+    lost = one if one.slow else two
+    lanes.remove(lost)
+    assert lanes.in_line == 2
+    assert lanes.clear() == [first, third]
+    assert lanes.in_line == 0
+    lanes.relax()
+    lanes.relax()
+    new = type(lost)(True)
+    lanes.add(new)
+    lanes.offer(new, 3.0)
+    assert lanes.join(INF) is new
+
+
+def test_one_wire_serves_slow_reads_too():
+    """L4: a pool of one has no wire to keep."""
+    lanes, (wire,) = lanes_of(64, True)
+    quick = read(lanes)
+    assert lanes.answered(quick, 1)
+    lanes.offer(quick, 1.0)
+    assert lanes.join(INF) is wire

@@ -4,11 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pgdual.core.lanes import SLOW, Lanes
+from pgdual.core.lanes import SLOW, WINDOW, Lanes
 
 from .wires import Call, Wire, lanes_of, read
 
-QUICK = 40e-6  # seconds; the third of them fills the window
+QUICK = WINDOW * 0.4  # seconds; the third of them fills the window
 INF = float("inf")
 
 
@@ -57,14 +57,18 @@ class AnyTraffic(RuleBasedStateMachine):
     @rule(is_read=st.booleans())
     def run_alone(self, is_read):
         """A WRITE, or a READ that is slow or was never timed."""
-        call = Call(is_read, 0.0, True, self.line)
+        call = Call(is_read, 0.0, True, self.line, slow=is_read)
         wire = self.lanes.join(INF) if is_read else self.lanes.take(read_only=False)
         if wire is None:
             self._wait(call)
             return
-        assert not self._hopeful()
+        assert all(each in self.lanes.held_back for each in self._hopeful())
         assert wire.alone
         self._taken(wire, call)
+
+    @rule()
+    def relax(self):
+        self.lanes.relax()
 
     @precondition(lambda self: self.line)
     @rule(data=st.data(), leaves_at_once=st.booleans())
@@ -194,7 +198,19 @@ class AnyTraffic(RuleBasedStateMachine):
     @invariant()
     def nobody_waits_beside_an_idle_wire(self):
         assert not (self.lanes.waiting and self.lanes.idle)
-        assert self._hopeful() == [call for call in self.lanes.waiting if not call.has_given_up]
+        held = [call for call in self.lanes.held_back if not call.has_given_up]
+        waiting = [call for call in self.lanes.waiting if not call.has_given_up]
+        assert held == [call for call in self._hopeful() if call in held]  # in order
+        assert set(self._hopeful()) == {*held, *waiting}
+
+    @invariant()
+    def slow_reads_leave_a_wire(self):
+        """L4: what is counted is what there is, and it leaves a wire to quick READs where there are two."""
+        slow = [wire for wire in self.wires if wire.slow]
+        assert self.lanes._slow == len(slow) + sum(call.slow for call in self.lanes.waiting)
+        if self.lanes.held_back:
+            assert self.lanes.depth > 1
+            assert self.lanes._slow >= max(len(self.wires) - 1, 1)
 
     @invariant()
     def the_current_lane_may_be_joined(self):

@@ -190,3 +190,38 @@ def test_a_pool_grows_only_into_its_part_while_another_wants_to():
     assert not share.may_take(1)
     share.want_none(2)
     assert share.may_take(1)
+
+
+def test_a_pool_without_any_is_given_one() -> None:
+    """Where one pool waits with no connection at all, one that holds some gives up, and takes no more (P2)."""
+    share = Share(2)
+    assert share.take(1)
+    assert share.take(1)
+    assert not share.is_wanted(1, has_idle=True)
+    share.want(2)
+    assert share.is_wanted(1, has_idle=False)
+    assert not share.is_wanted(2, has_idle=False)
+    share.give(1)
+    assert not share.may_take(1)
+    assert share.may_take(2)
+    assert share.take(2)
+    share.want_none(2)
+    assert share.may_take(1)
+
+
+def test_pools_that_all_want_more_come_to_the_same_part() -> None:
+    """Two pools that both want more end with half each; an idle connection goes to whoever wants it (P2)."""
+    share = Share(5)
+    for token in (1, 1, 1, 1, 2):
+        assert share.take(token)
+    share.want(1)
+    share.want(2)
+    assert share.is_wanted(1, has_idle=False)
+    share.give(1)
+    assert share.may_take(2)
+    assert share.take(2)
+    assert not share.is_wanted(1, has_idle=False)
+    assert not share.may_take(1)
+    assert share.is_wanted(2, has_idle=True)
+    share.forget(1)
+    assert not share.is_wanted(2, has_idle=True)

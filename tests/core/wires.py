@@ -8,7 +8,7 @@ class Wire:
 
     def __init__(self, read_only):
         self.load, self.backlog, self.idle_since = 0, 0.0, 0.0
-        self.alone = self.closing = False
+        self.alone = self.closing = self.slow = False
         self.read_only = read_only
         self.calls = []
         self.held = 0  # a cancel or a cleaning that counts in the load
@@ -23,9 +23,10 @@ class Wire:
 class Call:
     """A READ or a WRITE, in line or on a wire."""
 
-    def __init__(self, is_read, service, alone, line=None):
+    def __init__(self, is_read, service, alone, line=None, slow=False):
         self.is_read, self.service, self.alone = is_read, service, alone
         self.line = line  # every call that waits, in the order of arrival
+        self.slow = slow
         self.has_given_up = False
         self.wire = None
 
@@ -33,7 +34,8 @@ class Call:
         if self.has_given_up:
             return False
         if self.line is not None:
-            alike = [each for each in self.line if each.alone == self.alone and not each.has_given_up]
+            sort = (self.alone, self.slow)
+            alike = [each for each in self.line if (each.alone, each.slow) == sort and not each.has_given_up]
             assert alike[0] is self, "L5: it passed one of its own sort"
             self.line.remove(self)
         wire.put(self)

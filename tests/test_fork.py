@@ -1,0 +1,204 @@
+"""P1: after a fork the child leaves its parent's connections alone and opens its own."""
+
+from __future__ import annotations
+
+from .interpreter import script
+
+CHILD = """
+def in_child(work):
+    # Run *work* in a forked child; return its exit code, which is 0 if it ended well.
+    sys.stdout.flush()
+    pid = os.fork()
+    if not pid:
+        try:
+            work()
+            gc.collect()
+            os._exit(0)
+        except BaseException as error:
+            print(repr(error), flush=True)
+            os._exit(1)
+    return pid
+
+def end(pid):
+    deadline = time.monotonic() + 10
+    while True:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.005)
+"""
+PID = "select pg_backend_pid()"
+
+
+def test_the_blocking_face(main_dsn: str, vb_dsn: str) -> None:
+    """P1: parent and child both go on, each on its own connections, idle ones and prepared ones included."""
+    script(
+        CHILD
+        + """
+from pgdual.sync import db, vb_db, close_all
+mine = {db.fetchval("select pg_backend_pid()") for _ in range(3)}
+db.executemany("select $1::int", [(1,)])
+vb_db.fetchval("select 1")
+def work():
+    assert not db.is_open
+    for _ in range(3):
+        assert db.fetchval("select pg_backend_pid()") not in mine
+    with db.transaction(), vb_db.transaction():
+        assert db.fetchval("select 1") == vb_db.fetchval("select 1") == 1
+    close_all()
+children = [in_child(work) for _ in range(3)]
+for _ in range(50):
+    assert db.fetchval("select pg_backend_pid()") in mine
+assert [end(child) for child in children] == [0, 0, 0]
+assert db.fetchval("select pg_backend_pid()") in mine
+with db.transaction():
+    assert db.fetchval("select pg_backend_pid()") in mine
+""",
+        main_dsn,
+        vb_dsn,
+        PG_POOL_MIN_SIZE="1",
+    )
+
+
+def test_a_child_that_ends_as_a_script_does(main_dsn: str, vb_dsn: str) -> None:
+    """P1, P4: a child's ordinary exit, or its death, neither closes what is the parent's nor says anything."""
+    script(
+        """
+        from pgdual.sync import db
+        mine = db.fetchval("select pg_backend_pid()")
+        for kind in ("exit", "used", "killed"):
+            pid = os.fork()
+            if not pid:
+                if kind == "used":
+                    assert db.fetchval("select pg_backend_pid()") != mine
+                if kind == "killed":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                sys.exit()
+            started = time.monotonic()
+            os.waitpid(pid, 0)
+            assert time.monotonic() - started < 3, kind
+            assert db.fetchval("select pg_backend_pid()") == mine
+        """,
+        main_dsn,
+        vb_dsn,
+        PG_POOL_MIN_SIZE="1",
+    )
+
+
+def test_the_async_face(main_dsn: str, vb_dsn: str) -> None:
+    """P1: a child forked while the loop runs opens its own pool in its own loop; the parent is not deafened."""
+    script(
+        CHILD
+        + """
+from pgdual.aio import db, vb_db, close_all
+async def in_its_own_loop(mine):
+    for _ in range(3):
+        assert await db.fetchval("select pg_backend_pid()") not in mine
+    async with db.transaction():
+        assert await vb_db.fetchval("select 1") == 1
+    await close_all()
+def work():
+    asyncio.run(in_its_own_loop(MINE))
+async def parent():
+    global MINE
+    MINE = {await db.fetchval("select pg_backend_pid()") for _ in range(3)}
+    reading = asyncio.create_task(db.fetchval("select 7 from pg_sleep(0.5)"))
+    await asyncio.sleep(0.1)
+    children = [in_child(work) for _ in range(2)]
+    assert await reading == 7
+    codes = [await asyncio.to_thread(end, child) for child in children]
+    assert codes == [0, 0]
+    for _ in range(50):
+        await db.fetchval("select 1")
+    async with db.transaction():
+        await db.execute("select 1")
+    await close_all()
+asyncio.run(parent())
+""",
+        main_dsn,
+        vb_dsn,
+        PG_POOL_MIN_SIZE="1",
+    )
+
+
+def test_inside_a_transaction(main_dsn: str, vb_dsn: str) -> None:
+    """P1, T3: a child forked inside a block is told that it is its parent's; the parent's block goes on."""
+    script(
+        CHILD
+        + """
+from pgdual.sync import db
+from pgdual.errors import TransactionClosedError
+db.execute("create table t (id int)")
+def work():
+    for call in (lambda: db.execute("insert into t values (2)"), lambda: tx.execute("insert into t values (3)")):
+        try:
+            call()
+        except TransactionClosedError as error:
+            assert "forked" in str(error)
+        else:
+            raise AssertionError
+    try:
+        block.__exit__(None, None, None)
+    except TransactionClosedError:
+        pass
+    db.execute("insert into t values (4)")
+block = db.transaction()
+with block as tx:
+    tx.execute("insert into t values (1)")
+    assert end(in_child(work)) == 0
+    tx.execute("insert into t values (5)")
+assert [row[0] for row in db.fetch("select id from t order by id")] == [1, 4, 5]
+""",
+        main_dsn,
+        vb_dsn,
+    )
+
+
+def test_while_other_threads_work(main_dsn: str, vb_dsn: str) -> None:
+    """P1: a lock that another thread holds at the moment of the fork does not hang the child."""
+    script(
+        CHILD
+        + """
+from pgdual.sync import db, close_all
+stop = threading.Event()
+def busy():
+    while not stop.is_set():
+        db.fetchval("select 1")
+def work():
+    assert db.fetchval("select 1", timeout=5) == 1
+threads = [threading.Thread(target=busy) for _ in range(4)]
+for thread in threads: thread.start()
+for _ in range(20):
+    assert end(in_child(work)) == 0
+stop.set()
+for thread in threads: thread.join()
+close_all()
+""",
+        main_dsn,
+        vb_dsn,
+        PG_POOL_MIN_SIZE="1",
+    )
+
+
+def test_multiprocessing(main_dsn: str, vb_dsn: str) -> None:
+    """P1: workers of multiprocessing's fork context each open a pool of their own."""
+    script(
+        """
+        from pgdual.sync import db
+        def pid(_):
+            return os.getpid(), db.fetchval("select pg_backend_pid() from pg_sleep(0.05)")
+        mine = pid(0)[1]
+        with multiprocessing.get_context("fork").Pool(3) as pool:
+            pairs = set(pool.map(pid, range(30)))
+            pool.close()
+            pool.join()
+        assert mine not in {backend for _, backend in pairs}
+        assert len({worker for worker, _ in pairs}) == len({backend for _, backend in pairs})
+        assert pid(0)[1] == mine
+        """,
+        main_dsn,
+        vb_dsn,
+        PG_POOL_MIN_SIZE="1",
+    )
