@@ -19,9 +19,9 @@ def script(text: str, main: str, vb: str, **environment: str) -> str:
     Whatever it says on stderr is a failure: a warning, a log line, an error nobody looked at.
     """
     given = {name: value for name, value in os.environ.items() if "POSTGRES" not in name}
-    given |= {"POSTGRES_DSN": main, "VB_POSTGRES_DSN": vb, "PYTHONASYNCIODEBUG": "0", **environment}
+    given |= {"POSTGRES_DSN": main, "VB_POSTGRES_DSN": vb, **environment}
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", PRELUDE + textwrap.dedent(text)],
+        [sys.executable, "-W", "error", "-c", PRELUDE + textwrap.dedent(text)],
         env=given,
         capture_output=True,
         text=True,

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import random
-import signal
-import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -16,12 +13,10 @@ import pytest
 
 from pgdual.aio import AsyncClient, AsyncDB
 from pgdual.errors import TransactionFailedError
-from pgdual.sync import DB
 
 from ._async import clients as aio
 from ._async.clients import pids
 from ._async.runtime import wait_until
-from ._sync import clients as sync
 
 
 @pytest.fixture
@@ -79,7 +74,7 @@ async def test_in_the_middle_of_a_statement(db: AsyncDB, main_dsn: str, kind: st
 
 
 async def test_neighbours_on_a_lane(db: AsyncDB, main_dsn: str) -> None:
-    """D5: of many reads on few lanes some are cancelled at random times; the others all have their answers."""
+    """D5: of many reads on few lanes some are cancelled at random times; the others are answered."""
     await warm(db, main_dsn)
     chance = random.Random(1)
 
@@ -218,7 +213,8 @@ async def test_anywhere_in_a_transaction(db: AsyncDB, main_dsn: str) -> None:
 async def test_commit_is_waited_for(db: AsyncDB, main_dsn: str) -> None:
     """D4: a cancellation during COMMIT waits for its answer: here all is kept, and then it is raised."""
     await db.execute(
-        "create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.3); return null; end'"
+        "create function slow() returns trigger language plpgsql as "
+        "'begin perform pg_sleep(0.3); return null; end'"
     )
     await db.execute(
         "create constraint trigger late after insert on t deferrable initially deferred "
@@ -241,7 +237,7 @@ async def test_commit_is_waited_for(db: AsyncDB, main_dsn: str) -> None:
 
 
 async def test_a_time_limit_of_asyncio(db: AsyncDB, main_dsn: str) -> None:
-    """T3: `asyncio.timeout` works inside a block, which is undone, and names what was given up if swallowed."""
+    """T3: `asyncio.timeout` works inside a block, which is undone; if swallowed it is named."""
     with pytest.raises(TimeoutError):
         async with db.transaction():
             await db.execute("insert into t values (1)")
@@ -304,112 +300,3 @@ async def test_executemany(db: AsyncDB, main_dsn: str) -> None:
     await aio.at_rest(db, main_dsn)
     assert await db.fetchval("select count(*) from t") == 0
     assert pids(main_dsn) == before
-
-
-# -- Ctrl-C --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def blocking(main_dsn: str) -> Iterator[DB]:
-    sync.outside(main_dsn, "create table t (id int primary key)")
-    with sync.client_of(main=main_dsn) as made:
-        yield made["main"]
-        sync.at_rest(made["main"], main_dsn)
-
-
-class CtrlC:
-    """Press Ctrl-C once *condition* holds, and see that the call ends within 0.2 s (0.5 on a busy machine)."""
-
-    def __init__(self, condition: Any) -> None:
-        self._condition = condition
-        self._pressed = 0.0
-
-    def __enter__(self) -> None:
-        def press() -> None:
-            sync_wait(self._condition)
-            self._pressed = time.monotonic()
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-
-        self._thread = threading.Thread(target=press)
-        self._thread.start()
-
-    def __exit__(self, kind: Any, *_: Any) -> bool:
-        took = time.monotonic() - self._pressed
-        self._thread.join()
-        assert kind is KeyboardInterrupt
-        assert took < 0.5
-        return True
-
-
-def sync_wait(condition: Any) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-
-
-def is_running(dsn: str, words: str) -> bool:
-    return any(words in (row[2] or "") for row in aio.left_open(dsn))
-
-
-@pytest.mark.parametrize("kind", SLEEPERS)
-def test_ctrl_c_interrupts_a_call(blocking: DB, main_dsn: str, kind: str) -> None:
-    """D4: Ctrl-C ends a blocking call at once, on the server too, and its connection is used again."""
-    pid = blocking.fetchval("select pg_backend_pid()")
-    with CtrlC(lambda: is_running(main_dsn, "pg_sleep")):
-        blocking.execute(SLEEPERS[kind])
-    assert aio.left_open(main_dsn) == []
-    assert blocking.fetchval("select pg_backend_pid()") == pid
-    assert blocking.fetchval("select count(*) from t") == 0
-
-
-def test_ctrl_c_in_a_transaction(blocking: DB, main_dsn: str) -> None:
-    """D4, T1: Ctrl-C in a block undoes it, inner blocks included, and the client stays usable."""
-    pid = blocking.fetchval("select pg_backend_pid()")
-    with CtrlC(lambda: is_running(main_dsn, "pg_sleep")), blocking.transaction() as tx:
-        tx.execute("insert into t values (1)")
-        with blocking.transaction():
-            blocking.execute("select pg_sleep(30)")
-    assert aio.left_open(main_dsn) == []
-    assert blocking.fetchval("select pg_backend_pid()") == pid
-    assert blocking.fetchval("select count(*) from t") == 0
-
-
-def test_ctrl_c_in_executemany(blocking: DB, main_dsn: str) -> None:
-    """D4, T1: Ctrl-C in the middle of many rows has done nothing, and the client stays usable."""
-    fed = []
-
-    def rows() -> Iterator[tuple[int]]:
-        for number in range(10_000_000):
-            fed.append(number)
-            yield (number,)
-
-    with CtrlC(lambda: len(fed) > 5_000):
-        blocking.executemany("insert into t values ($1)", rows())
-    sync.at_rest(blocking, main_dsn)
-    assert blocking.fetchval("select count(*) from t") == 0
-    with CtrlC(lambda: is_running(main_dsn, "pg_sleep")):
-        blocking.executemany("select pg_sleep($1)", [(0,), (30,), (0,)])
-    sync.at_rest(blocking, main_dsn)
-
-
-def test_ctrl_c_while_waiting_for_a_connection(main_dsn: str) -> None:
-    """D4: Ctrl-C ends the wait for a connection, and the line goes on without the call."""
-    with sync.client_of(main=main_dsn, pool_max_size=1) as client:
-        db = client["main"]
-        with db.transaction() as tx:
-            tx.execute("select 1 for update")
-            with CtrlC(lambda: db.stats()["pool"]["waiting"]):
-                contextvars.Context().run(db.fetch, "select 1")  # outside of the block
-        assert db.fetchval("select 1", timeout=5) == 1
-        sync.at_rest(db, main_dsn)
-
-
-def test_ctrl_c_with_a_large_argument(blocking: DB, main_dsn: str) -> None:
-    """D4, L6: Ctrl-C while an argument of many megabytes is sent closes that connection, not the client."""
-    data = b"x" * 200_000_000
-    with CtrlC(lambda: blocking.stats()["pool"]["active"]):
-        while True:
-            blocking.fetchval("select length($1::bytea)", data)
-    assert blocking.fetchval("select 1", timeout=10) == 1
-    sync.at_rest(blocking, main_dsn)

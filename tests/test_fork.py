@@ -63,7 +63,7 @@ with db.transaction():
 
 
 def test_a_child_that_ends_as_a_script_does(main_dsn: str, vb_dsn: str) -> None:
-    """P1, P4: a child's ordinary exit, or its death, neither closes what is the parent's nor says anything."""
+    """P1, P4: a child's exit, or its death, neither closes what is the parent's nor says anything."""
     script(
         """
         from pgdual.sync import db
@@ -88,7 +88,7 @@ def test_a_child_that_ends_as_a_script_does(main_dsn: str, vb_dsn: str) -> None:
 
 
 def test_the_async_face(main_dsn: str, vb_dsn: str) -> None:
-    """P1: a child forked while the loop runs opens its own pool in its own loop; the parent is not deafened."""
+    """P1: a child forked while the loop runs opens its own pool in its own loop; the parent hears on."""
     script(
         CHILD
         + """
@@ -132,9 +132,9 @@ from pgdual.sync import db
 from pgdual.errors import TransactionClosedError
 db.execute("create table t (id int)")
 def work():
-    for call in (lambda: db.execute("insert into t values (2)"), lambda: tx.execute("insert into t values (3)")):
+    for execute in (db.execute, tx.execute):
         try:
-            call()
+            execute("insert into t values (2)")
         except TransactionClosedError as error:
             assert "forked" in str(error)
         else:

@@ -27,7 +27,7 @@ def test_importing_opens_nothing(main_dsn: str, vb_dsn: str) -> None:
 
 @pytest.mark.parametrize("close", ["", "await close_all()"])
 def test_one_event_loop_after_the_other(main_dsn: str, vb_dsn: str, close: str) -> None:
-    """P1, P4: a pool that a dead loop left behind is dropped without a warning, and its connections closed."""
+    """P1, P4: a pool that a dead loop left behind is dropped and its connections closed, in silence."""
     script(
         f"""
         from pgdual.aio import db, vb_db, close_all, open_all

@@ -17,7 +17,7 @@ ESTABLISHED = "01"
 
 
 def connected(port: int) -> int:
-    """Return how many sockets are connected to *port*, seen from the client: a backend lives on for a moment."""
+    """Return how many sockets of clients are connected to *port*; a backend outlives its own for a moment."""
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     fields = [line.split() for line in lines]
     return sum(state == ESTABLISHED and int(there[-4:], 16) == port for _, _, there, state, *_ in fields)

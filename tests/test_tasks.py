@@ -47,7 +47,9 @@ async def test_children_are_told(db: AsyncDB, main_dsn: str) -> None:
     async with db.transaction() as tx:
         await tx.execute("insert into t values (0)")
         for call in calls:
-            with pytest.raises(TransactionOwnerError, match=r"'main' .*tx\.fetch.*asyncio\.timeout") as caught:
+            with pytest.raises(
+                TransactionOwnerError, match=r"'main' .*tx\.fetch.*asyncio\.timeout"
+            ) as caught:
                 await asyncio.gather(call())
             assert len(str(caught.value)) < 400
             with pytest.raises(TransactionOwnerError):
@@ -80,7 +82,12 @@ async def test_children_with_tx(db: AsyncDB, main_dsn: str) -> None:
             for number in range(10, 20):
                 children.start_soon(work, tx, number)
     even = [number for number in range(20) if not number % 2]
-    kept = [*range(20), *range(300, 320), *(100 + number for number in even), *(200 + number for number in even)]
+    kept = [
+        *range(20),
+        *range(300, 320),
+        *(100 + number for number in even),
+        *(200 + number for number in even),
+    ]
     assert ids(main_dsn) == sorted(kept)
 
 
@@ -222,7 +229,7 @@ def test_an_event_loop_that_cannot_watch_sockets(client_dsn: str) -> None:
         add_reader = asyncio.AbstractEventLoop.add_reader
 
     async def ask() -> None:
-        with pytest.raises(UsageError, match="Proactor cannot watch sockets.*SelectorEventLoop"):
+        with pytest.raises(UsageError, match=r"Proactor cannot watch sockets.*SelectorEventLoop"):
             await client_of(main=client_dsn)["main"].fetch("select 1")
 
     loop = asyncio.SelectorEventLoop()

@@ -18,8 +18,9 @@ from typing import Any
 
 import psycopg
 
+from pgdual.core.job import STATUS, Job, command
 from pgdual.core.lanes import learn
-from pgdual.core.pipeline import STATUS, Job, Pipeline, check_returned, command
+from pgdual.core.pipeline import Pipeline, check_returned
 from pgdual.core.statement import Kind
 from pgdual.errors import QueryTimeoutError
 
@@ -194,6 +195,7 @@ class Wire:
         placed = 0
         for job in finished:
             if job.placed:
+                job.placed = False
                 placed += 1
             statement = job.statement
             if job.want <= STATUS:
@@ -345,12 +347,6 @@ class Wire:
         if self._timer is not None:
             self._timer.cancel()
             self._timer, self._watch = None, inf
-
-    @property
-    def is_sound(self) -> bool:
-        """True if nothing is owed, no transaction is open, and the server agrees on the mode (Q2)."""
-        pipeline = self.pipeline
-        return pipeline.is_idle and pipeline.read_only in (self.read_only, None)
 
     def release(self) -> None:
         """Give the wire back: the call it was placed for is over, or was never sent."""

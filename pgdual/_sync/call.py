@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from psycopg import OperationalError
 
-from pgdual.core.pipeline import Job
+from pgdual.core.job import Job
 from pgdual.core.statement import Kind, check_place
 from pgdual.core.verdict import Verdict, judge
 from pgdual.errors import (
@@ -80,7 +80,8 @@ def run(fleet: Fleet, job: Job, timeout: float | Default | None) -> Any:
                 fleet.ready(wire, job, is_read)
                 job.sent = now()
             if job.arguments:
-                _encode_on(fleet, wire, job)
+                # On the wire, not before: while the call waited the statement may have been described anew.
+                job.encode(fleet.types)
             if statement.leaves_traces:
                 wire.dirty = True
             if not wire.alone:
@@ -95,20 +96,14 @@ def run(fleet: Fleet, job: Job, timeout: float | Default | None) -> Any:
             job.sent = now()
 
 
-def _encode_on(fleet: Fleet, wire: Any, job: Job) -> None:
-    # On the wire and not before: while the call waited the statement may have been described anew.
-    try:
-        job.encode(fleet.types)
-    except UsageError:
-        wire.release()
-        raise
-
-
 def _decide(fleet: Fleet, wire: Any, job: Job, error: Exception, is_read: bool, tries: int) -> None:
     """Prepare *job* for another try, or raise what the caller is to see."""
-    explain(fleet.name, job, error)
     if isinstance(error, UsageError):
+        if job.placed:  # an argument does not fit: it was not sent
+            job.placed = False
+            wire.release()
         raise error
+    explain(fleet.name, job, error)
     if isinstance(error, QueryCanceled) and (job.expired or now() >= job.deadline):
         raise QueryTimeoutError(
             f"{_where(fleet.name, job)}: cancelled at its time limit", "rolled back"

@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Any
 
 from pgdual.core import health
+from pgdual.core.job import Job
 from pgdual.core.meter import Meter
-from pgdual.core.pipeline import Job
 from pgdual.core.rows import VALUE
 from pgdual.core.sizing import share_for, worker_share
 from pgdual.core.statement import Statement, Statements, check_place

@@ -11,8 +11,8 @@ from typing import Any
 
 import psycopg
 
+from pgdual.core.job import DESCRIBE, SCRIPT, Job, command
 from pgdual.core.lanes import WINDOW
-from pgdual.core.pipeline import DESCRIBE, SCRIPT, Job, command
 from pgdual.core.statement import Kind, Statement, check_single
 from pgdual.errors import ClientClosedError, PoolTimeoutError
 
@@ -192,22 +192,24 @@ class Fleet(Supply):
     def _answered(self, wire: Any, count: int) -> bool:
         if wire.dead or not self.lanes.answered(wire, count):
             return False
-        if wire.dirty or not wire.is_sound or self._is_spent(wire):
+        moment = now()
+        if wire.dirty or not wire.pipeline.is_sound(wire.read_only) or self._is_spent(wire, moment):
             wire.load = 1
             self.lanes.keep(wire)
             return True
-        self.lanes.offer(wire, now())
+        self.lanes.offer(wire, moment)
         return False
 
-    def _is_spent(self, wire: Any) -> bool:
-        return wire.pipeline.swollen or now() > wire.retire_at or self.is_closed
+    def _is_spent(self, wire: Any, moment: float) -> bool:
+        return moment > wire.retire_at or wire.pipeline.swollen or self.is_closed
 
     def _mend(self, wire: Any) -> None:
         """Clean a free wire, or close it if it is not sound, too old or too large (L6, L7, Q2)."""
-        if not (wire.pipeline.is_idle if wire.dirty else wire.is_sound):
+        pipeline = wire.pipeline
+        if not (pipeline.is_idle if wire.dirty else pipeline.is_sound(wire.read_only)):
             wire.lose(psycopg.OperationalError("the session was left in a state that cannot be trusted"))
             return
-        if self._is_spent(wire):
+        if self._is_spent(wire, now()):
             self._drop(wire)
             self._refill()
             return

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, overload
 
-from pgdual.core.pipeline import SCRIPT, STATUS, Job
+from pgdual.core.job import SCRIPT, STATUS, Job
 from pgdual.core.record import Record
 from pgdual.core.rows import ROW, ROWS, VALUE
 from pgdual.core.statement import Kind, Statement, Statements, check_arguments, check_many, checked

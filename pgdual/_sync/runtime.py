@@ -168,9 +168,9 @@ def critical(method: F) -> F:
     """Let one thread at a time run *method* of the same object, which has the lock as `lock`."""
 
     @wraps(method)
-    def locked(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def locked(self: Any, *args: Any) -> Any:
         with self.lock:
-            return method(self, *args, **kwargs)
+            return method(self, *args)
 
     return locked  # type: ignore[return-value]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg
 
-from pgdual.core.pipeline import MANY, SCRIPT, Job, command
+from pgdual.core.job import MANY, SCRIPT, Job, command
 from pgdual.core.statement import Kind, Statement, check_single
 from pgdual.errors import (
     OutcomeUnknownError,

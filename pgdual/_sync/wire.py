@@ -19,7 +19,8 @@ from typing import Any
 import psycopg
 
 from pgdual.core.lanes import learn
-from pgdual.core.pipeline import STATUS, Job, Pipeline, check_returned, command
+from pgdual.core.job import STATUS, Job, command
+from pgdual.core.pipeline import Pipeline, check_returned
 from pgdual.core.statement import Kind
 from pgdual.errors import QueryTimeoutError
 
@@ -81,8 +82,7 @@ class Wire:
         """
         pipeline = self.pipeline
         try:
-            if self._poll.poll(0):
-                self._look()
+            self._look()
             pipeline.send(job)
             job.future = True  # from here on it may have been run
             if pipeline.pgconn.flush():
@@ -95,13 +95,11 @@ class Wire:
         return self._tell(job)
 
     def _look(self) -> None:
-        # O3: the socket of an idle wire has something to say: a notice, or the end.
-        while True:
-            self.pipeline.receive()
-            if self.pipeline.lost is not None:
-                raise self.pipeline.lost
-            if not self._poll.poll(0):  # the reason comes first, and then the end
-                return
+        # O3: an idle wire that the server has closed says why first, and then that it ended. Reading twice
+        # costs less than a poll, and keeps the interpreter's lock.
+        pgconn = self.pipeline.pgconn
+        pgconn.consume_input()
+        pgconn.consume_input()
 
     def _write(self, deadline: float) -> None:
         pgconn = self.pipeline.pgconn
@@ -124,8 +122,7 @@ class Wire:
         Where *rows* itself fails, *undo* is sent in place of *end* and its error raised.
         """
         try:
-            if self._poll.poll(0):
-                self._look()
+            self._look()
             self.pipeline.begin_many(job)
             job.future = True
             try:
@@ -279,12 +276,6 @@ class Wire:
 
     def detach(self) -> None:
         """Stop watching the socket: nothing watches it while no call is on."""
-
-    @property
-    def is_sound(self) -> bool:
-        """True if nothing is owed, no transaction is open, and the server agrees on the mode (Q2)."""
-        pipeline = self.pipeline
-        return pipeline.is_idle and pipeline.read_only in (self.read_only, None)
 
     def release(self) -> None:
         """Give the wire back: the call it was placed for is over, or was never sent."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from .pipeline import Job
+from .job import Job
 
 
 class Verdict(Enum):

@@ -12,16 +12,13 @@ from pgdual.aio import AsyncClient, AsyncDB
 from pgdual.errors import (
     DatabaseError,
     InFailedSqlTransaction,
-    QueryTimeoutError,
     ReadOnlySqlTransaction,
-    TransactionClosedError,
     TransactionFailedError,
     UniqueViolation,
     UsageError,
 )
 
-from .clients import at_rest, client_of, left_open, outside
-from .runtime import Event, spawn, wait_until
+from .clients import at_rest, client_of, outside
 
 
 @pytest.fixture
@@ -294,143 +291,3 @@ async def test_a_script_inside(db: AsyncDB, main_dsn: str) -> None:
             assert await db.fetchval("select count(*) from t") == 2
             raise LookupError
     assert ids(main_dsn) == []
-
-
-# -- T3: when it is over, and in other contexts ----------------------------------------------------
-
-
-async def test_a_transaction_is_used_once_and_while_it_is_open(db: AsyncDB) -> None:
-    """T3: before its block, after it and in a second one a transaction is refused."""
-    tx = db.transaction()
-    with pytest.raises(TransactionClosedError):
-        await tx.fetch("select 1")
-    async with tx:
-        assert await tx.fetchval("select 1") == 1
-    with pytest.raises(TransactionClosedError, match="inside the with block"):
-        await tx.fetch("select 1")
-    with pytest.raises(TransactionClosedError):
-        await tx.executemany("insert into t values ($1)", [(1,)])
-    with pytest.raises(TransactionClosedError):
-        async with tx.transaction():
-            pass
-    with pytest.raises(UsageError, match="one block"):
-        async with tx:
-            pass
-
-
-async def test_an_inner_block_ends_for_good(db: AsyncDB, main_dsn: str) -> None:
-    """T3: the inner transaction is closed after its block although the outer one is open."""
-    async with db.transaction():
-        async with db.transaction() as inner:
-            await inner.execute("insert into t values (1)")
-        with pytest.raises(TransactionClosedError):
-            await inner.execute("insert into t values (2)")
-    assert ids(main_dsn) == [1]
-
-
-async def test_a_generator_with_a_block(db: AsyncDB, main_dsn: str) -> None:
-    """T3: a block that a generator opens, as a fixture or a dependency does, works from begin to end."""
-
-    async def dependency() -> AsyncIterator[Any]:
-        async with db.transaction() as tx:
-            yield tx
-
-    generator = dependency()
-    async for tx in generator:
-        await tx.execute("insert into t values (1)")
-        await db.execute("insert into t values (2)")
-        assert ids(main_dsn) == []
-    assert ids(main_dsn) == [1, 2]
-
-
-async def test_others_wait_for_an_inner_block_of_another(db: AsyncDB, main_dsn: str) -> None:
-    """T3: what one task does through `tx` is not undone by the inner block of another: it has its turn."""
-    inside, failing = Event(), Event()
-    done: list[str] = []
-
-    async def fails(tx: Any) -> None:
-        with contextlib.suppress(LookupError):
-            async with tx.transaction() as inner:
-                await inner.execute("insert into t values (1)")
-                inside.set()
-                await failing.wait()
-                done.append("undone")
-                raise LookupError
-
-    async def inserts(tx: Any) -> None:
-        await tx.execute("insert into t values (2)")
-        done.append("inserted")
-
-    async def saves(tx: Any) -> None:
-        async with tx.transaction() as inner:
-            await inner.execute("insert into t values (3)")
-
-    async with db.transaction() as tx:
-        await tx.execute("insert into t values (0)")
-        async with spawn(lambda: fails(tx)):
-            await inside.wait()
-            async with spawn(lambda: inserts(tx)) as first, spawn(lambda: saves(tx)) as second:
-                with pytest.raises(QueryTimeoutError) as late:
-                    await tx.execute("insert into t values (4)", timeout=0.05)
-                assert late.value.outcome == "not sent"
-                assert not first.is_done()
-                assert not second.is_done()
-                failing.set()
-                await first.result()
-                await second.result()
-    assert done == ["undone", "inserted"]
-    assert ids(main_dsn) == [0, 2, 3]
-
-
-async def test_children_may_use_the_outer_name_inside_an_inner_block(db: AsyncDB, main_dsn: str) -> None:
-    """T3: a child that was handed the outer `tx` inside of its opener's inner block does not wait for it."""
-    async with db.transaction() as tx:
-        await tx.execute("insert into t values (1)")
-        async with db.transaction():
-            await db.execute("insert into t values (2)")
-            async with spawn(lambda: tx.execute("insert into t values (3)")) as child:
-                await child.result()
-    assert ids(main_dsn) == [1, 2, 3]
-
-
-async def test_the_blocks_end_cancels_what_a_child_still_runs(db: AsyncDB, main_dsn: str) -> None:
-    """T1, T3: a failed block does not wait for a child's statement, and tells the child why it ended."""
-    failed: list[BaseException] = []
-
-    async def child(tx: Any) -> None:
-        try:
-            await tx.fetch("select pg_sleep(30)")
-        except Exception as error:
-            failed.append(error)
-
-    with pytest.raises(LookupError):
-        async with db.transaction() as tx:
-            await tx.execute("insert into t values (1)")
-            spawned = spawn(lambda: child(tx))
-            await wait_until(lambda: any("pg_sleep" in row[2] for row in left_open(main_dsn)))
-            raise LookupError
-    await spawned.result(5)
-    assert isinstance(failed[0], TransactionClosedError)
-    assert ids(main_dsn) == []
-
-
-async def test_what_waits_for_its_turn_is_refused_at_the_end(db: AsyncDB, main_dsn: str) -> None:
-    """T3: a child's statement that had no turn before the block ended is refused, and never runs later."""
-    refused: list[BaseException] = []
-
-    async def child(tx: Any, sql: str) -> None:
-        try:
-            await tx.fetch(sql)
-        except TransactionClosedError as error:
-            refused.append(error)
-
-    async with db.transaction() as tx:
-        await tx.execute("insert into t values (1)")
-        first = spawn(lambda: child(tx, "select pg_sleep(0.3)"))
-        await wait_until(lambda: any("pg_sleep" in row[2] for row in left_open(main_dsn)))
-        second = spawn(lambda: child(tx, "insert into t values (2)"))
-        await wait_until(lambda: tx._session._lock.locked())
-    await first.result()
-    await second.result()
-    assert len(refused) == 1
-    assert ids(main_dsn) == [1]

@@ -19,7 +19,7 @@ from pgdual.errors import (
 )
 from pgdual.settings import DatabaseSettings, Settings, get_config
 
-from .clients import at_rest, client_of, left_open, outside
+from .clients import at_rest, client_of, left_open, outside, pids
 from .runtime import spawn, wait_until
 
 NOWHERE = "postgresql://nobody@127.0.0.1:9/nothing"
@@ -36,7 +36,7 @@ def test_a_client_opens_and_closes(main_dsn: str, vb_dsn: str) -> None:
     for name in ("main", "vb"):
         with pytest.raises(ClientClosedError):
             client[name].fetch("select 1")
-    wait_until(lambda: not outside(main_dsn, "select 1 from pg_stat_activity where application_name = 'pgdual' and datname = current_database()"))
+    wait_until(lambda: not pids(main_dsn))
 
 
 def test_a_client_that_cannot_open_closes_again(main_dsn: str) -> None:
@@ -92,7 +92,8 @@ def test_health_keys(main_dsn: str) -> None:
     with client_of(main=main_dsn) as client:
         report = client["main"].health_check()
         assert list(report) == [
-            "database", "status", "pool_info", "pool_size", "pool_max", "breaker", "role", "latency_ms", "error",
+            "database", "status", "pool_info", "pool_size", "pool_max", "breaker", "role", "latency_ms",
+            "error",
         ]  # fmt: skip
         assert report["database"] == "main"
         assert report["pool_max"] == report["pool_info"]["max_size"] == 4

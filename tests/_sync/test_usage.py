@@ -44,55 +44,56 @@ def db(client: Client) -> DB:
 # -- wrong texts and arguments ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("sql", "arguments", "words"),
-    [
-        ("select $1::int", (), r"takes 1 argument \(\$1\), 0 were given"),
-        ("select 1", (1,), "takes no arguments, 1 was given"),
-        ("select $2::int", (1, 2, 3), "takes 2 arguments .*, 3 were given"),
-        ("select * from t where id = %s", (1,), "psycopg's placeholder"),
-        ("select * from t where id = %(id)s", ({"id": 1},), "psycopg's placeholder"),
-        ("select $1::int", (object(),), r"\$1"),
-        ("select $1::int", (2**31,), r"\$1"),
-        ("select $1::text", ("a\0b",), r"\$1"),
-        ("select 'a\0b'", (), "NUL"),
-        ("", (), "empty"),
-        ("-- nothing", (), "empty"),
-        (b"select 1", (), "must be a str"),
-        (None, (), "must be a str"),
-        ("select 'open", (), "never ends"),
-        ("select 1; select 2", (), "execute"),
-        ("copy t to stdout", (), "COPY"),
-        ("copy t from stdin", (), "COPY"),
-        ("begin", (), "transaction"),
-        ("commit", (), "transaction"),
-        ("savepoint a", (), "transaction"),
-        ("prepare transaction 'a'", (), "transaction"),
-        ("set work_mem = '1MB'", (), "SET LOCAL"),
-        ("set local work_mem = '1MB'", (), "transaction"),
-        ("listen news", (), r"db\.listen"),
-        ("create temp table x ()", (), "transaction"),
-        ("select 1; select $1", (1,), "script"),
-    ],
-)
-def test_refused_before_anything_is_sent(db: DB, sql: Any, arguments: Any, words: str) -> None:
+REFUSED: list[tuple[Any, Any, str]] = [
+    ("select $1::int", (), r"takes 1 argument \(\$1\), 0 were given"),
+    ("select 1", (1,), "takes no arguments, 1 was given"),
+    ("select $2::int", (1, 2, 3), "takes 2 arguments .*, 3 were given"),
+    ("select * from t where id = %s", (1,), "psycopg's placeholder"),
+    ("select * from t where id = %(id)s", ({"id": 1},), "psycopg's placeholder"),
+    ("select $1::int", (object(),), r"\$1"),
+    ("select $1::int", (2**31,), r"\$1"),
+    ("select $1::text", ("a\0b",), r"\$1"),
+    ("select 'a\0b'", (), "NUL"),
+    ("", (), "empty"),
+    ("-- nothing", (), "empty"),
+    (b"select 1", (), "must be a str"),
+    (None, (), "must be a str"),
+    ("select 'open", (), "never ends"),
+    ("select 1; select 2", (), "execute"),
+    ("copy t to stdout", (), "COPY"),
+    ("copy t from stdin", (), "COPY"),
+    ("begin", (), "transaction"),
+    ("commit", (), "transaction"),
+    ("savepoint a", (), "transaction"),
+    ("prepare transaction 'a'", (), "transaction"),
+    ("set work_mem = '1MB'", (), "SET LOCAL"),
+    ("set local work_mem = '1MB'", (), "transaction"),
+    ("listen news", (), r"db\.listen"),
+    ("create temp table x ()", (), "transaction"),
+    ("select 1; select $1", (1,), "script"),
+]
+
+
+def test_refused_before_anything_is_sent(db: DB) -> None:
     """Q4, Q5: the call is wrong, the error says how to do it right, and it is a ValueError as well."""
-    for call in [db.execute, db.fetchval] if words != "execute" else [db.fetchval, db.fetch]:
-        with pytest.raises(UsageError, match=words) as caught:
-            call(sql, *arguments)
-        assert isinstance(caught.value, ValueError)
+    for sql, arguments, words in REFUSED:
+        for call in (db.execute, db.fetchval) if words != "execute" else (db.fetchval, db.fetch):
+            with pytest.raises(UsageError, match=words) as caught:
+                call(sql, *arguments)  # type: ignore[operator]
+            assert isinstance(caught.value, ValueError)
     assert db.fetchval("select 1") == 1
 
 
-@pytest.mark.parametrize("timeout", [0, -1, "1", True, float("nan"), [1]])
-def test_a_wrong_timeout(db: DB, timeout: Any) -> None:
+def test_a_wrong_timeout(db: DB) -> None:
     """D1: a time limit is seconds above 0, or None; anything else is refused, in a transaction as well."""
-    with pytest.raises(UsageError, match="timeout="):
-        db.fetch("select 1", timeout=timeout)
-    with db.transaction() as tx:
+    for timeout in (0, -1, "1", True, float("nan"), [1]):
+        wrong: Any = timeout
         with pytest.raises(UsageError, match="timeout="):
-            tx.fetch("select 1", timeout=timeout)
-        assert tx.fetchval("select 1", timeout=float("inf")) == 1
+            db.fetch("select 1", timeout=wrong)
+        with db.transaction() as tx:
+            with pytest.raises(UsageError, match="timeout="):
+                tx.fetch("select 1", timeout=wrong)
+            assert tx.fetchval("select 1", timeout=float("inf")) == 1
 
 
 def test_names_of_arguments(db: DB) -> None:
@@ -108,15 +109,13 @@ def test_names_of_arguments(db: DB) -> None:
 
 def test_an_unknown_database(client: Client) -> None:
     """A name that no database has is refused with those that there are."""
-    with pytest.raises(UnknownDatabaseError, match="'mian'.*main"):
+    with pytest.raises(UnknownDatabaseError, match=r"'mian'.*main"):
         client["mian"]
 
 
 def test_an_unconfigured_database(main_dsn: str) -> None:
     """A database without a DSN raises when it is used, not before, and names its variables."""
-    settings = Settings(
-        databases={"main": DatabaseSettings(dsn=main_dsn), "reference": DatabaseSettings()}
-    )
+    settings = Settings(databases={"main": DatabaseSettings(dsn=main_dsn), "reference": DatabaseSettings()})
     with Client(settings) as client:
         reference = client["reference"]
         message = (

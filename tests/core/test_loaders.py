@@ -68,7 +68,7 @@ def test_the_extra_need_not_be_there(monkeypatch):
     found = AdaptersMap(psycopg.adapters)
     bare.install(found)
     assert load(found, "jsonb", b'{"a": [1]}', Format.TEXT) == {"a": [1]}
-    assert bare.REFUSED == (psycopg.DataError,)
+    assert (psycopg.DataError,) == bare.REFUSED
 
 
 @given(VALUES)

@@ -8,7 +8,9 @@ import pytest
 from psycopg.errors import lookup
 from psycopg.pq import DiagnosticField
 
-from pgdual.core.pipeline import COMMAND, PLANS, STATUS, Job, Pipeline, command, is_outdated
+from pgdual.core.job import COMMAND, PLANS, STATUS, Job, command
+from pgdual.core.pipeline import Pipeline
+from pgdual.core.results import is_outdated
 from pgdual.core.rows import ROWS
 from pgdual.core.statement import Statement
 from pgdual.core.types import Types

@@ -193,7 +193,7 @@ def test_a_pool_grows_only_into_its_part_while_another_wants_to():
 
 
 def test_a_pool_without_any_is_given_one() -> None:
-    """Where one pool waits with no connection at all, one that holds some gives up, and takes no more (P2)."""
+    """Where one pool waits with none at all, one that holds some gives up, and takes no more (P2)."""
     share = Share(2)
     assert share.take(1)
     assert share.take(1)

@@ -4,7 +4,7 @@ import psycopg
 import pytest
 from psycopg.errors import lookup
 
-from pgdual.core.pipeline import Job
+from pgdual.core.job import Job
 from pgdual.core.rows import ROWS
 from pgdual.core.statement import Kind, Statement
 from pgdual.core.verdict import Verdict, is_final, judge

@@ -1,0 +1,116 @@
+"""One call on its way through a pipeline: what is asked, and what has become of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from typing import Any
+
+from .record import checked_shape
+from .rows import VALUE
+from .statement import Statement, check_arguments
+from .types import Types, refusal
+
+# What a job makes of its result, beside rows.
+STATUS, MANY, DESCRIBE, COMMAND, SCRIPT = range(VALUE + 1, VALUE + 6)
+# N3: a statement is called with few combinations of argument classes; past this they start anew.
+PLANS = 32
+
+
+class Job:
+    """One call on its way through a pipeline."""
+
+    # Defaults live on the class: a call sets the few that differ, which is cheaper than twenty slots.
+    shape: Any = None
+    column: int | str = 0
+    prelude: tuple[bytes, ...] = ()
+    text = b""
+    buffers: Sequence[Any] | None = None
+    formats: list[int] | None = None
+    future: Any = None
+    value: Any = None
+    error: Exception | None = None
+    prepared: Any = None
+    parses = False  # its group makes the server parse the statement
+    closes: Sequence[bytes] = ()  # prepared statements that its group closes
+    lost = False  # the connection went before it was answered
+    placed = False  # it counts in its wire's load
+    abandoned = False  # nobody waits for its answer
+    expired = False  # its deadline has passed and the server was asked to cancel it
+    rows = 0  # that came back
+    lead = 0  # results that come before its own: BEGIN, Parse, Close
+    started = 0.0  # monotonic seconds: when the caller called, and when it was sent
+    sent = 0.0
+    deadline = inf
+    service = 0.0  # seconds that it is expected to take
+
+    def __init__(self, want: int, statement: Statement, arguments: Sequence[Any] = ()) -> None:
+        self.want = want
+        self.statement = statement
+        self.arguments = arguments
+
+    @property
+    def into(self) -> Any:
+        """What a row is made into; None for a Record.
+
+        Raises:
+            UsageError: On setting it to what is no row shape.
+        """
+        return self.shape
+
+    @into.setter
+    def into(self, shape: Any) -> None:
+        self.shape = checked_shape(shape)
+
+    def encode(self, types: Types) -> None:
+        """Turn the arguments into bytes for the parameter types that the server described (Q5).
+
+        Raises:
+            UsageError: An argument does not fit; it is named.
+        """
+        statement, arguments = self.statement, self.arguments
+        classes = tuple(map(type, arguments))
+        plan = statement.plans.get(classes) or plan_of(statement, classes, types)
+        try:
+            self.buffers, self.formats = plan.encode(arguments)
+        except Exception as error:
+            raise refusal(types, statement.types or (), arguments, plan, error) from error
+
+
+def plan_of(statement: Statement, classes: tuple[type, ...], types: Types) -> Any:
+    """Return how arguments of these classes are dumped for *statement*, which has been described.
+
+    Raises:
+        UsageError: There are too few or too many, or one does not fit.
+    """
+    plan = statement.plans.get(classes)
+    if plan is None:
+        check_arguments(statement, len(classes))
+        assert statement.types is not None
+        if len(statement.plans) >= PLANS:
+            statement.plans.clear()
+        plan = statement.plans[classes] = types.plan(classes, statement.types)
+    return plan
+
+
+def encoded(plan: Any, statement: Statement, arguments: Sequence[Any], types: Types) -> Any:
+    """Return the arguments' bytes and their formats.
+
+    Raises:
+        UsageError: An argument's own dumper refuses it; it is named.
+    """
+    try:
+        return plan.encode(arguments)
+    except Exception as error:
+        raise refusal(types, statement.types or (), arguments, plan, error) from error
+
+
+# What stands for a statement in a job that has none: one of pgdual's own commands.
+_COMMAND: Any = None
+
+
+def command(text: bytes) -> Job:
+    """Return a job that runs one of pgdual's own commands: BEGIN, COMMIT, SAVEPOINT, SET."""
+    job = Job(COMMAND, _COMMAND)
+    job.text = text
+    return job

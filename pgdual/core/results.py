@@ -1,0 +1,232 @@
+"""What came over one connection: results into values, and which jobs are answered.
+
+Results come back in the order of the jobs. A job is answered at its Sync and not before: a deferred
+constraint or a serialization failure arrives after the statement's own result (L2).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+import psycopg
+from psycopg import capabilities
+from psycopg.adapt import Transformer as NewTransformer
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
+
+from .job import DESCRIBE, MANY, SCRIPT, STATUS, Job
+from .loaders import REFUSED
+from .rows import Context, Prepared, made
+from .statement import Statement
+from .types import Types
+
+_FATAL = int(ExecStatus.FATAL_ERROR)
+_SYNC = int(ExecStatus.PIPELINE_SYNC)
+_ABORTED = int(ExecStatus.PIPELINE_ABORTED)
+_DONE = {int(ExecStatus.COMMAND_OK), int(ExecStatus.TUPLES_OK)}
+_CHUNK = int(ExecStatus.TUPLES_CHUNK)
+# Many rows are asked for in parts, so that they are made into objects while the server still sends: those
+# of a statement that had as many the last time. Source: bench row 12.
+LARGE = 1000
+_CAN_CHUNK = capabilities.has_stream_chunked()
+# L6: a connection that held a larger message in memory is closed when it is free, to be rid of it.
+SWOLLEN = 8 << 20  # bytes
+_TIME_ZONE = b"TimeZone"
+_NOT_PREPARED, _PREPARED_ALREADY, _NOT_SUPPORTED = "26000", "42P05", "0A000"
+# Source: plancache.c; the message is translated, the routine's name is not.
+_CACHED_PLAN = "RevalidateCachedQuery"
+
+
+class Results:
+    """The receiving half of a pipeline."""
+
+    __slots__ = (
+        "_connection",
+        "_context",
+        "_outdated",
+        "_partial",
+        "_types",
+        "_zone",
+        "lost",
+        "owed",
+        "pgconn",
+        "prepared",
+        "swollen",
+        "unnamed",
+    )
+
+    def __init__(self, connection: Any, types: Types, unnamed: bool) -> None:
+        self._connection = connection
+        self._types = types
+        self.pgconn: PGconn = connection.pgconn
+        self.unnamed = unnamed
+        self.owed: deque[Job] = deque()
+        self.lost: Exception | None = None
+        self.swollen = False  # libpq's buffers have grown, and never shrink
+        self._partial = False
+        self.forget()
+
+    def forget(self) -> None:
+        """Start with a session in which nothing is prepared."""
+        self.prepared: dict[bytes, Prepared] = {}
+        self._outdated: set[bytes] = set()
+        self._context = Context(self._types.adapters, self._connection)
+        self._zone = self.pgconn.parameter_status(_TIME_ZONE)
+
+    def adopt(self, statement: Statement) -> None:
+        """Take *statement*, which was described here, for prepared with the types that it has now."""
+        if not self.unnamed:
+            self.prepared[statement.name] = Prepared(statement.plans)
+
+    def receive(self) -> list[Job]:
+        """Take what the socket brought and return the jobs that are answered, in order.
+
+        After a loss `lost` is set, and the jobs still owed will never be answered.
+        """
+        pgconn = self.pgconn
+        try:
+            pgconn.consume_input()
+        except psycopg.OperationalError as error:
+            self.lost = error
+        owed = self.owed
+        finished: list[Job] = []
+        while owed and not pgconn.is_busy():
+            job = owed[0]
+            result = pgconn.get_result()
+            if result is None:
+                if job.want != SCRIPT or self.lost is not None:
+                    break
+                finished.append(owed.popleft())
+                pgconn.enter_pipeline_mode()
+                continue
+            if job.want == MANY:
+                result = self._count(job, result)
+                if result is None:
+                    continue
+            status = result.status
+            if status == _SYNC:
+                finished.append(owed.popleft())
+            else:
+                self._take(job, result, status)
+                if status != _CHUNK and job.want != SCRIPT:
+                    pgconn.get_result()  # the None that ends a command's results, there at once
+        if owed and not finished:
+            self._partial = True  # its answer did not fit into one read
+        return finished
+
+    def _take(self, job: Job, result: PGresult, status: int) -> None:
+        if status == _FATAL:
+            self._fail(job, result)
+        elif status == _ABORTED or job.error is not None:
+            return
+        elif job.lead:
+            job.lead -= 1
+        elif job.want <= STATUS:
+            try:
+                value = self._value(job, result)
+                if job.value is None:
+                    job.value = value
+                else:
+                    job.value += value  # another part of many rows
+            except Exception as error:
+                job.error = error
+        else:
+            self._take_other(job, result)
+
+    def _count(self, job: Job, result: PGresult) -> PGresult | None:
+        # The answers to the rows of an executemany, for as long as they are there: there may be very many.
+        get, is_busy = self.pgconn.get_result, self.pgconn.is_busy
+        following: PGresult | None = result
+        while following is not None and following.status in _DONE and not job.lead and job.error is None:
+            job.rows += 1
+            job.value += following.command_tuples or 0
+            get()
+            following = None if is_busy() else get()
+        return following
+
+    def _fail(self, job: Job, result: PGresult) -> None:
+        # L2: an error after the result replaces the result.
+        error = job.error = error_from_result(result, encoding="utf-8")
+        statement = job.statement
+        if job.lead and job.parses:
+            self.prepared.pop(statement.name, None)
+            self._outdated.update(job.closes)
+        if error.sqlstate == _PREPARED_ALREADY and job.parses:
+            self.adopt(statement)
+        elif error.sqlstate == _NOT_PREPARED:
+            self.prepared.pop(statement.name, None)
+        elif not job.parses and is_outdated(error):
+            error.outdated = True  # type: ignore[attr-defined]
+            self.prepared.pop(statement.name, None)
+            self._outdated.add(statement.name)
+            statement.types = None
+
+    def _take_other(self, job: Job, result: PGresult) -> None:
+        if job.want == DESCRIBE:
+            job.value = (
+                tuple(result.param_type(index) for index in range(result.nparams)),
+                tuple(result.ftype(index) for index in range(result.nfields)),
+            )
+        else:
+            job.value = (result.command_status or b"").decode()
+
+    def _value(self, job: Job, result: PGresult) -> Any:
+        if job.want == STATUS:
+            return (result.command_status or b"").decode()
+        if self._partial:
+            self._weigh_rows(result)
+        prepared = job.prepared
+        transformer = prepared.transformer or self._learn(prepared, result)
+        transformer.set_pgresult(result, set_loaders=False)
+        job.rows += result.ntuples
+        prepared.is_large = _CAN_CHUNK and job.rows >= LARGE
+        try:
+            return made(job, prepared, transformer, result.ntuples)
+        except REFUSED:
+            forgiving = NewTransformer(Context(self._types.forgiving, self._connection))
+            forgiving.set_pgresult(result)
+            return made(job, prepared, forgiving, result.ntuples)
+        finally:
+            transformer.set_pgresult(None, set_loaders=False)
+
+    def weigh(self, values: Iterable[Any]) -> None:
+        """Note that libpq had to hold *values*, the parts of one message, all at once (L6)."""
+        if sum(len(value) for value in values if value is not None) > SWOLLEN:
+            self.swollen = True
+
+    def _weigh_rows(self, result: PGresult) -> None:
+        self._partial = False
+        for row in {0, result.ntuples - 1} if result.ntuples else ():
+            self.weigh(result.get_value(row, column) for column in range(result.nfields))
+
+    def _learn(self, prepared: Prepared, result: PGresult) -> Any:
+        transformer = prepared.learn(result, self._context)
+        if self.pgconn.parameter_status(_TIME_ZONE) != self._zone:
+            # L7: a transaction has SET another time zone, which loaders keep; they are for this time only.
+            prepared.transformer = None
+        return transformer
+
+    def lose(self) -> list[Job]:
+        """Give up on everything owed, and return it."""
+        lost, self.owed = list(self.owed), deque()
+        for job in lost:
+            job.lost = True
+            if job.error is None:
+                job.error = self.lost
+        return lost
+
+
+def is_outdated(error: psycopg.Error) -> bool:
+    """True if the server could not plan a statement again that it could once: what it names has changed.
+
+    Either its columns would be others, or it makes no sense any more for the parameter types that it was
+    prepared with. In both cases it was not run.
+    """
+    diag = error.diag
+    if error.sqlstate == _NOT_SUPPORTED:
+        return diag.source_function == _CACHED_PLAN
+    # An error of the text's own has a place in it; one from within a function has a context.
+    return str(error.sqlstate)[:2] == "42" and diag.statement_position is not None and diag.context is None

@@ -1,0 +1,128 @@
+"""D4: Ctrl-C interrupts a blocking call at once, wherever it is, and leaves the client usable."""
+
+from __future__ import annotations
+
+import contextvars
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pgdual.sync import DB
+
+from ._sync.clients import at_rest, client_of, left_open, outside
+
+SLEEPERS = {
+    "read": "select pg_sleep(30)",
+    "write": "insert into t select 1 from pg_sleep(30)",
+    "script": "insert into t values (1); select pg_sleep(30)",
+}
+
+
+@pytest.fixture
+def blocking(main_dsn: str) -> Iterator[DB]:
+    outside(main_dsn, "create table t (id int primary key)")
+    with client_of(main=main_dsn) as made:
+        yield made["main"]
+        at_rest(made["main"], main_dsn)
+
+
+class CtrlC:
+    """Press Ctrl-C once *condition* holds, and see that the call ends at once: 0.2 s, or 0.5 if busy."""
+
+    def __init__(self, condition: Any) -> None:
+        self._condition = condition
+        self._pressed = 0.0
+
+    def __enter__(self) -> None:
+        def press() -> None:
+            sync_wait(self._condition)
+            self._pressed = time.monotonic()
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+        self._thread = threading.Thread(target=press)
+        self._thread.start()
+
+    def __exit__(self, kind: Any, *_: Any) -> bool:
+        took = time.monotonic() - self._pressed
+        self._thread.join()
+        assert kind is KeyboardInterrupt
+        assert took < 0.5
+        return True
+
+
+def sync_wait(condition: Any) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def is_running(dsn: str, words: str) -> bool:
+    return any(words in (row[2] or "") for row in left_open(dsn))
+
+
+@pytest.mark.parametrize("kind", SLEEPERS)
+def test_ctrl_c_interrupts_a_call(blocking: DB, main_dsn: str, kind: str) -> None:
+    """D4: Ctrl-C ends a blocking call at once, on the server too, and its connection is used again."""
+    pid = blocking.fetchval("select pg_backend_pid()")
+    with CtrlC(lambda: is_running(main_dsn, "pg_sleep")):
+        blocking.execute(SLEEPERS[kind])
+    assert left_open(main_dsn) == []
+    assert blocking.fetchval("select pg_backend_pid()") == pid
+    assert blocking.fetchval("select count(*) from t") == 0
+
+
+def test_ctrl_c_in_a_transaction(blocking: DB, main_dsn: str) -> None:
+    """D4, T1: Ctrl-C in a block undoes it, inner blocks included, and the client stays usable."""
+    pid = blocking.fetchval("select pg_backend_pid()")
+    with CtrlC(lambda: is_running(main_dsn, "pg_sleep")), blocking.transaction() as tx:
+        tx.execute("insert into t values (1)")
+        with blocking.transaction():
+            blocking.execute("select pg_sleep(30)")
+    assert left_open(main_dsn) == []
+    assert blocking.fetchval("select pg_backend_pid()") == pid
+    assert blocking.fetchval("select count(*) from t") == 0
+
+
+def test_ctrl_c_in_executemany(blocking: DB, main_dsn: str) -> None:
+    """D4, T1: Ctrl-C in the middle of many rows has done nothing, and the client stays usable."""
+    fed = []
+
+    def rows() -> Iterator[tuple[int]]:
+        for number in range(10_000_000):
+            fed.append(number)
+            yield (number,)
+
+    with CtrlC(lambda: len(fed) > 5_000):
+        blocking.executemany("insert into t values ($1)", rows())
+    at_rest(blocking, main_dsn)
+    assert blocking.fetchval("select count(*) from t") == 0
+    with CtrlC(lambda: is_running(main_dsn, "pg_sleep")):
+        blocking.executemany("select pg_sleep($1)", [(0,), (30,), (0,)])
+    at_rest(blocking, main_dsn)
+
+
+def test_ctrl_c_while_waiting_for_a_connection(main_dsn: str) -> None:
+    """D4: Ctrl-C ends the wait for a connection, and the line goes on without the call."""
+    with client_of(main=main_dsn, pool_max_size=1) as client:
+        db = client["main"]
+        with db.transaction() as tx:
+            tx.execute("select 1 for update")
+            with CtrlC(lambda: db.stats()["pool"]["waiting"]):
+                contextvars.Context().run(db.fetch, "select 1")  # outside of the block
+        assert db.fetchval("select 1", timeout=5) == 1
+        at_rest(db, main_dsn)
+
+
+def test_ctrl_c_with_a_large_argument(blocking: DB, main_dsn: str) -> None:
+    """D4, L6: Ctrl-C while an argument of many megabytes is sent closes that connection, not the client."""
+    data = b"x" * 200_000_000
+    with CtrlC(lambda: blocking.stats()["pool"]["active"]):
+        while True:
+            blocking.fetchval("select length($1::bytea)", data)
+    assert blocking.fetchval("select 1", timeout=10) == 1
+    at_rest(blocking, main_dsn)
