@@ -307,7 +307,13 @@ async def within(seconds: float, function: Callable[..., Coroutine[Any, Any, T]]
     return task.result()
 
 
-async def _outlast(task: asyncio.Task[Any], seconds: float, interrupt: BaseException) -> BaseException:
+async def outlast(wire: Any, job: Any, interrupt: BaseException) -> BaseException:
+    """Wait until *job* is answered, GRACE at most, though its caller was cancelled; return what to raise."""
+    answer = wire.renewed(job)
+    return interrupt if answer is None else await _outlast(answer, GRACE, interrupt)
+
+
+async def _outlast(task: asyncio.Future[Any], seconds: float, interrupt: BaseException) -> BaseException:
     """Wait for *task* whatever else comes; return the interruption that is to be raised."""
     anyio = sys.modules.get("anyio")
     limit = now() + seconds

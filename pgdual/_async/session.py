@@ -304,6 +304,14 @@ class AsyncSession:
         finally:
             self._lock.release()
 
+    async def _say_now(self, seconds: float, job: Job) -> str:
+        self._check_wire()
+        job.deadline = now() + seconds
+        try:
+            return str(await self.wire.answer(job))
+        except INTERRUPTS as interrupt:
+            raise await runtime.outlast(self.wire, job, interrupt) from None
+
     async def _undo(self, *texts: bytes) -> None:
         """Run *texts* in one group; if the server does not answer, close the connection, which undoes too."""
         wire = self.wire
@@ -353,7 +361,10 @@ class AsyncSession:
         limit = self.fleet.command_timeout
         job = command(b"COMMIT")
         try:
-            status = await runtime.within(limit + GRACE, self._say, limit, job)
+            if self._lock.locked() or wire.settling is not None:
+                status = await runtime.within(limit + GRACE, self._say, limit, job)
+            else:  # the same without a task of its own: nothing is to be waited for first
+                status = await self._say_now(limit, job)
         except QueryCanceled as error:
             if not job.expired:
                 raise

@@ -35,29 +35,9 @@ class Wire:
     """A connection and the jobs on it; what `core.lanes` calls a lane."""
 
     __slots__ = (
-        "_fd",
-        "_fleet",
-        "_last",
-        "_loop",
-        "_poll",
-        "_reading",
-        "_timer",
-        "_watch",
-        "_writing",
-        "alone",
-        "backlog",
-        "closing",
-        "connection",
-        "dead",
-        "dirty",
-        "idle_since",
-        "load",
-        "pipeline",
-        "quarantined",
-        "read_only",
-        "retire_at",
-        "settling",
-        "slow",
+        "_fd", "_fleet", "_last", "_loop", "_poll", "_reading", "_timer", "_watch", "_writing", "alone",
+        "backlog", "closing", "connection", "dead", "dirty", "idle_since", "load", "pipeline",
+        "quarantined", "read_only", "retire_at", "settling", "slow",
     )  # fmt: skip
 
     def __init__(self, connection: Any, fleet: Any, retire_at: float) -> None:
@@ -239,6 +219,14 @@ class Wire:
         else:
             self._abandon(job, QueryTimeoutError("no answer within the time limit", "unknown"))
 
+    def renewed(self, job: Job) -> asyncio.Future[Any] | None:
+        """Return another future for a job whose own was cancelled; None if it has been answered."""
+        if self.dead or job not in self.pipeline.owed:
+            return None
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        job.future = answer
+        return answer
+
     def forsake(self, job: Job) -> None:
         """Give *job* up: its caller was cancelled. A READ's answer is discarded, others are cancelled."""
         if self.dead or job not in self.pipeline.owed:
@@ -275,20 +263,19 @@ class Wire:
         job.deadline, job.expired = inf, True
         self.load += 1
         self.quarantined = inf
-        self.settling = self._loop.create_future()
+        settling = self.settling = self._loop.create_future()
         self._fleet.keep(self)
-        self._fleet.background(self._cancel, job)
+        self._fleet.background(self._cancel, job, settling)
 
-    async def _cancel(self, job: Job) -> None:
+    async def _cancel(self, job: Job, settling: asyncio.Future[None]) -> None:
         # D5: only the head is cancelled, and nobody gets the wire until the cancel connection has closed
         # and one more Sync came back; a late cancel would hit the next caller.
-        settling = self.settling
         try:
             await self._cancel_head(job)
         finally:
             if self.settling is settling:
                 self.settling, self.quarantined = None, now()
-            if settling is not None and not settling.done():
+            if not settling.done():
                 settling.set_result(None)
             if not self.dead:
                 self.release()

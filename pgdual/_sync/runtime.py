@@ -44,6 +44,7 @@ __all__ = [
     "hold",
     "is_over",
     "now",
+    "outlast",
     "owner",
     "sleep",
     "soon",
@@ -232,6 +233,11 @@ def soon(function: Callable[..., Any], *args: Any) -> None:
 def elsewhere(home: Any, function: Callable[..., Any], *args: Any) -> None:
     """Run *function* beside the caller: there is one home on this face."""
     background(function, *args)
+
+
+def outlast(wire: Any, job: Any, interrupt: BaseException) -> BaseException:
+    """Return *interrupt*: on this face the wire has waited for the answer already."""
+    return interrupt
 
 
 def within(seconds: float, function: Callable[..., T], *args: Any) -> T:

@@ -305,6 +305,14 @@ class Session:
         finally:
             self._lock.release()
 
+    def _say_now(self, seconds: float, job: Job) -> str:
+        self._check_wire()
+        job.deadline = now() + seconds
+        try:
+            return str(self.wire.answer(job))
+        except INTERRUPTS as interrupt:
+            raise runtime.outlast(self.wire, job, interrupt) from None
+
     def _undo(self, *texts: bytes) -> None:
         """Run *texts* in one group; if the server does not answer, close the connection, which undoes too."""
         wire = self.wire
@@ -354,7 +362,10 @@ class Session:
         limit = self.fleet.command_timeout
         job = command(b"COMMIT")
         try:
-            status = runtime.within(limit + GRACE, self._say, limit, job)
+            if self._lock.locked() or wire.settling is not None:
+                status = runtime.within(limit + GRACE, self._say, limit, job)
+            else:  # the same without a task of its own: nothing is to be waited for first
+                status = self._say_now(limit, job)
         except QueryCanceled as error:
             if not job.expired:
                 raise

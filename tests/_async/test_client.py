@@ -40,7 +40,7 @@ async def test_a_client_opens_and_closes(main_dsn: str, vb_dsn: str) -> None:
 
 async def test_a_client_that_cannot_open_closes_again(main_dsn: str) -> None:
     """P4: where one database cannot be opened the block is not entered, and the others are closed again."""
-    sizes: Any = {"pool_min_size": 1, "pool_max_size": 2, "pool_timeout": 0.3}
+    sizes: Any = {"pool_min_size": 1, "pool_max_size": 2, "pool_timeout": 3}
     settings = Settings(
         databases={
             "main": DatabaseSettings(dsn=main_dsn, **sizes),
