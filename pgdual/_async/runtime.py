@@ -66,7 +66,8 @@ class Connection(psycopg.AsyncConnection[Any]):
 
         psycopg has no way to say so; what a connection is besides the session is set in its __init__.
         """
-        psycopg.AsyncConnection.__init__(self, self.pgconn)
+        base: Any = psycopg.AsyncConnection
+        base.__init__(self, self.pgconn)
         self._adapters = AdaptersMap(context.adapters)
         self._autocommit = True
 

@@ -125,9 +125,8 @@ class AsyncSession:
     async def _send(self, job: Job, act: Any, *args: Any) -> Any:
         tries = 0
         while True:
-            if self.wire is None:
-                await self._take_wire(job.started)
-            wire, pending, fresh = self.wire, self._pending, not self._begun
+            wire = self.wire or await self._take_wire(job.started)
+            pending, fresh = self._pending, not self._begun
             try:
                 if wire.settling is not None:
                     await wire.settle()
@@ -149,9 +148,10 @@ class AsyncSession:
     def _is_unsent(self, job: Job, error: Exception) -> bool:
         return isinstance(error, psycopg.OperationalError) and job.future is None and bool(self.wire.dead)
 
-    async def _take_wire(self, started: float) -> None:
+    async def _take_wire(self, started: float) -> Any:
         fleet = self.fleet
-        self.wire = fleet.place_alone() or await fleet.acquire(None, started)
+        wire = self.wire = fleet.place_alone() or await fleet.acquire(None, started)
+        return wire
 
     async def _one(self, job: Job) -> Any:
         fleet, wire, statement = self.fleet, self.wire, job.statement
@@ -203,19 +203,20 @@ class AsyncSession:
             )
 
     def _check_wire(self) -> None:
-        name = self.fleet.name
-        if self.wire is None:
+        name, wire = self.fleet.name, self.wire
+        if wire is None:
             self._check_over()
+            assert wire is not None
         if self.fleet.home is None:
             raise TransactionClosedError(
                 f"this process was forked inside a transaction on {name!r}, which is its parent's; fork "
                 "outside of the block, or open one of its own here"
             )
-        if self.wire.dead:
+        if wire.dead:
             raise psycopg.OperationalError(
                 f"the connection of this transaction on {name!r} was lost; it was rolled back"
             )
-        if self._begun and self.wire.pipeline.is_idle:
+        if self._begun and wire.pipeline.is_idle:
             raise TransactionFailedError(
                 f"{name}: the transaction did not begin, or has ended by itself; the first statement to "
                 f"fail: {self.failed}"

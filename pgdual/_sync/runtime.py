@@ -89,7 +89,8 @@ class Connection(psycopg.Connection[Any]):
 
         psycopg has no way to say so; what a connection is besides the session is set in its __init__.
         """
-        psycopg.Connection.__init__(self, self.pgconn)
+        base: Any = psycopg.Connection
+        base.__init__(self, self.pgconn)
         self._adapters = AdaptersMap(context.adapters)
         self._autocommit = True
 

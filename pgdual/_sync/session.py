@@ -126,9 +126,8 @@ class Session:
     def _send(self, job: Job, act: Any, *args: Any) -> Any:
         tries = 0
         while True:
-            if self.wire is None:
-                self._take_wire(job.started)
-            wire, pending, fresh = self.wire, self._pending, not self._begun
+            wire = self.wire or self._take_wire(job.started)
+            pending, fresh = self._pending, not self._begun
             try:
                 if wire.settling is not None:
                     wire.settle()
@@ -150,9 +149,10 @@ class Session:
     def _is_unsent(self, job: Job, error: Exception) -> bool:
         return isinstance(error, psycopg.OperationalError) and job.future is None and bool(self.wire.dead)
 
-    def _take_wire(self, started: float) -> None:
+    def _take_wire(self, started: float) -> Any:
         fleet = self.fleet
-        self.wire = fleet.place_alone() or fleet.acquire(None, started)
+        wire = self.wire = fleet.place_alone() or fleet.acquire(None, started)
+        return wire
 
     def _one(self, job: Job) -> Any:
         fleet, wire, statement = self.fleet, self.wire, job.statement
@@ -204,19 +204,20 @@ class Session:
             )
 
     def _check_wire(self) -> None:
-        name = self.fleet.name
-        if self.wire is None:
+        name, wire = self.fleet.name, self.wire
+        if wire is None:
             self._check_over()
+            assert wire is not None
         if self.fleet.home is None:
             raise TransactionClosedError(
                 f"this process was forked inside a transaction on {name!r}, which is its parent's; fork "
                 "outside of the block, or open one of its own here"
             )
-        if self.wire.dead:
+        if wire.dead:
             raise psycopg.OperationalError(
                 f"the connection of this transaction on {name!r} was lost; it was rolled back"
             )
-        if self._begun and self.wire.pipeline.is_idle:
+        if self._begun and wire.pipeline.is_idle:
             raise TransactionFailedError(
                 f"{name}: the transaction did not begin, or has ended by itself; the first statement to "
                 f"fail: {self.failed}"

@@ -13,6 +13,7 @@ from typing import Any
 from weakref import WeakSet
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgdual.core.lanes import Lanes
 from pgdual.core.meter import Meter
@@ -104,10 +105,10 @@ class Supply:
         if self.settings.search_path is None:
             return conninfo
         # In the startup packet, so that DISCARD ALL brings it back (L7).
-        parts = psycopg.conninfo.conninfo_to_dict(conninfo)
+        parts = conninfo_to_dict(conninfo)
         path = self.settings.search_path.replace("\\", "\\\\").replace(" ", "\\ ")
         parts["options"] = f"{parts.get('options') or ''} -c search_path={path}".strip()
-        return psycopg.conninfo.make_conninfo("", **parts)
+        return make_conninfo("", **parts)
 
     def _configure(self, connection: Any) -> None:
         for hook in self.hooks:

@@ -41,6 +41,7 @@ class Waiter(Protocol):
 
     def give(self, wire: Any) -> bool:
         """Hand the wire over; return False if the call has given up."""
+        ...
 
 
 class Line(deque[Any]):

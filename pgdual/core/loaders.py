@@ -42,8 +42,9 @@ def _plain(value: Any) -> Any:
         return value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
+    dump = getattr(value, "model_dump", None)  # a pydantic model
+    if dump is not None:
+        return dump(mode="json")
     if isinstance(value, (Json, Jsonb)):
         return value.obj
     remedy = "; give str(value), or float(value) if it may be rounded" if isinstance(value, Decimal) else ""

@@ -83,10 +83,7 @@ class Pipeline(Results):
             self._send_other(job)
             return
         statement = job.statement
-        prepared = self.prepared.get(statement.name)
-        if prepared is None or prepared.plans is not statement.plans:
-            prepared = self._send_parse(job)
-        job.prepared = prepared
+        prepared = job.prepared = self._prepared(job)
         if self.unnamed:
             pgconn.send_query_params(
                 statement.query,
@@ -106,6 +103,12 @@ class Pipeline(Results):
             pgconn.set_chunked_rows_mode(CHUNK)
         pgconn.pipeline_sync()
         self.owed.append(job)
+
+    def _prepared(self, job: Job) -> Prepared:
+        prepared = self.prepared.get(job.statement.name)
+        if prepared is None or prepared.plans is not job.statement.plans:
+            prepared = self._send_parse(job)
+        return prepared
 
     def _send_prelude(self, job: Job) -> None:
         for text in job.prelude:
@@ -175,7 +178,7 @@ class Pipeline(Results):
     def begin_many(self, job: Job) -> None:
         """Queue the start of an executemany: what goes before its rows."""
         self._send_prelude(job)
-        job.prepared = self.prepared.get(job.statement.name) or self._send_parse(job)
+        job.prepared = self._prepared(job)
         job.value = 0
         self.owed.append(job)
 
@@ -188,6 +191,9 @@ class Pipeline(Results):
         statement, types = job.statement, self._types
         send, name = self.pgconn.send_query_prepared, statement.name
         known, shape, number = None, None, first
+        plan: Any = None
+        dump: Any = None
+        py_formats, formats, is_plain = None, None, False
         try:
             for number, row in enumerate(rows, first):
                 if type(row) is not shape:
