@@ -35,15 +35,11 @@ class AsyncQueries:
 
     @overload
     async def fetch(
-        self, sql: str, *args: Any, into: None = None, timeout: Timeout = DEFAULT, idempotent: bool = False
+        self, sql: str, *args: Any, into: None = None, timeout: Timeout = DEFAULT
     ) -> list[Record]: ...
     @overload
-    async def fetch(
-        self, sql: str, *args: Any, into: type[T], timeout: Timeout = DEFAULT, idempotent: bool = False
-    ) -> list[T]: ...
-    async def fetch(
-        self, sql: str, *args: Any, into: Any = None, timeout: Timeout = DEFAULT, idempotent: bool = False
-    ) -> Any:
+    async def fetch(self, sql: str, *args: Any, into: type[T], timeout: Timeout = DEFAULT) -> list[T]: ...
+    async def fetch(self, sql: str, *args: Any, into: Any = None, timeout: Timeout = DEFAULT) -> Any:
         """Return all rows, an empty list if there are none.
 
         Args:
@@ -51,7 +47,6 @@ class AsyncQueries:
             args: The parameters; a str fits any type and is parsed by the server.
             into: `tuple`, `dict`, a dataclass, a pydantic model or a msgspec Struct; a Record otherwise.
             timeout: Seconds for the statement; None for no limit.
-            idempotent: The caller's word that a late or repeated run does no harm.
 
         Raises:
             UsageError: The call is wrong; nothing was run.
@@ -67,15 +62,11 @@ class AsyncQueries:
 
     @overload
     async def fetchrow(
-        self, sql: str, *args: Any, into: None = None, timeout: Timeout = DEFAULT, idempotent: bool = False
+        self, sql: str, *args: Any, into: None = None, timeout: Timeout = DEFAULT
     ) -> Record | None: ...
     @overload
-    async def fetchrow(
-        self, sql: str, *args: Any, into: type[T], timeout: Timeout = DEFAULT, idempotent: bool = False
-    ) -> T | None: ...
-    async def fetchrow(
-        self, sql: str, *args: Any, into: Any = None, timeout: Timeout = DEFAULT, idempotent: bool = False
-    ) -> Any:
+    async def fetchrow(self, sql: str, *args: Any, into: type[T], timeout: Timeout = DEFAULT) -> T | None: ...
+    async def fetchrow(self, sql: str, *args: Any, into: Any = None, timeout: Timeout = DEFAULT) -> Any:
         """Return the first row, or None if there is none.
 
         The server still sends all of them: write LIMIT 1 where there may be many. Arguments and errors
@@ -92,7 +83,6 @@ class AsyncQueries:
         *args: Any,
         column: int | str = 0,
         timeout: Timeout = DEFAULT,
-        idempotent: bool = False,
     ) -> Any:
         """Return one value of the first row, or None if there is no row.
 
@@ -103,9 +93,7 @@ class AsyncQueries:
         job.column = column
         return await self._run(job, timeout)
 
-    async def execute(
-        self, sql: str, *args: Any, timeout: Timeout = DEFAULT, idempotent: bool = False
-    ) -> str:
+    async def execute(self, sql: str, *args: Any, timeout: Timeout = DEFAULT) -> str:
         """Run a statement and return its status, such as "UPDATE 1".
 
         Without arguments *sql* may be a script of several statements; the status is the last one's.

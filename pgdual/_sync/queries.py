@@ -36,15 +36,11 @@ class Queries:
 
     @overload
     def fetch(
-        self, sql: str, *args: Any, into: None = None, timeout: Timeout = DEFAULT, idempotent: bool = False
+        self, sql: str, *args: Any, into: None = None, timeout: Timeout = DEFAULT
     ) -> list[Record]: ...
     @overload
-    def fetch(
-        self, sql: str, *args: Any, into: type[T], timeout: Timeout = DEFAULT, idempotent: bool = False
-    ) -> list[T]: ...
-    def fetch(
-        self, sql: str, *args: Any, into: Any = None, timeout: Timeout = DEFAULT, idempotent: bool = False
-    ) -> Any:
+    def fetch(self, sql: str, *args: Any, into: type[T], timeout: Timeout = DEFAULT) -> list[T]: ...
+    def fetch(self, sql: str, *args: Any, into: Any = None, timeout: Timeout = DEFAULT) -> Any:
         """Return all rows, an empty list if there are none.
 
         Args:
@@ -52,7 +48,6 @@ class Queries:
             args: The parameters; a str fits any type and is parsed by the server.
             into: `tuple`, `dict`, a dataclass, a pydantic model or a msgspec Struct; a Record otherwise.
             timeout: Seconds for the statement; None for no limit.
-            idempotent: The caller's word that a late or repeated run does no harm.
 
         Raises:
             UsageError: The call is wrong; nothing was run.
@@ -68,15 +63,11 @@ class Queries:
 
     @overload
     def fetchrow(
-        self, sql: str, *args: Any, into: None = None, timeout: Timeout = DEFAULT, idempotent: bool = False
+        self, sql: str, *args: Any, into: None = None, timeout: Timeout = DEFAULT
     ) -> Record | None: ...
     @overload
-    def fetchrow(
-        self, sql: str, *args: Any, into: type[T], timeout: Timeout = DEFAULT, idempotent: bool = False
-    ) -> T | None: ...
-    def fetchrow(
-        self, sql: str, *args: Any, into: Any = None, timeout: Timeout = DEFAULT, idempotent: bool = False
-    ) -> Any:
+    def fetchrow(self, sql: str, *args: Any, into: type[T], timeout: Timeout = DEFAULT) -> T | None: ...
+    def fetchrow(self, sql: str, *args: Any, into: Any = None, timeout: Timeout = DEFAULT) -> Any:
         """Return the first row, or None if there is none.
 
         The server still sends all of them: write LIMIT 1 where there may be many. Arguments and errors
@@ -93,7 +84,6 @@ class Queries:
         *args: Any,
         column: int | str = 0,
         timeout: Timeout = DEFAULT,
-        idempotent: bool = False,
     ) -> Any:
         """Return one value of the first row, or None if there is no row.
 
@@ -104,9 +94,7 @@ class Queries:
         job.column = column
         return self._run(job, timeout)
 
-    def execute(
-        self, sql: str, *args: Any, timeout: Timeout = DEFAULT, idempotent: bool = False
-    ) -> str:
+    def execute(self, sql: str, *args: Any, timeout: Timeout = DEFAULT) -> str:
         """Run a statement and return its status, such as "UPDATE 1".
 
         Without arguments *sql* may be a script of several statements; the status is the last one's.

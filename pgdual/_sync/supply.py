@@ -8,6 +8,7 @@ ones, one for somebody who asks the pool itself, one for the other face that has
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakSet
@@ -20,7 +21,7 @@ from pgdual.core.meter import Meter
 from pgdual.core.sizing import Share
 from pgdual.core.types import Types
 from pgdual.core.verdict import is_final
-from pgdual.errors import ClientClosedError, PoolTimeoutError
+from pgdual.errors import ClientClosedError, ConfigurationError, PoolTimeoutError
 from pgdual.settings import DatabaseSettings
 
 from . import runtime
@@ -29,6 +30,11 @@ from .wire import Wire
 
 # How often idle and old wires are looked for. Source: psycopg_pool's own scheduler works in seconds.
 TICK = 1.0  # seconds
+
+
+# Nothing on stderr where the program has not set logging up: what went wrong is in the errors, too.
+for _name in ("pgdual", "psycopg.pool"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
 class Supply:
@@ -51,6 +57,12 @@ class Supply:
         self.min_size, self.max_size = sizes
         self.acquire_timeout = settings.pool_timeout
         self.command_timeout = settings.command_timeout
+        if settings.pooler != "none":
+            # N2: the sessions behind it are other clients' too, and would be found changed.
+            raise ConfigurationError(
+                f"PG_POOLER is {settings.pooler!r} for {name!r}: this version cannot work through a "
+                "transaction pooler yet; give a DSN that leads past it"
+            )
         self.unnamed = settings.prepared_statements == "off"
         self.lanes = Lanes(DEPTH)
         self.lock = runtime.Guard()

@@ -14,8 +14,10 @@ import psycopg
 from psycopg import capabilities
 from psycopg.adapt import Transformer as NewTransformer
 from psycopg.errors import error_from_result
-from psycopg.pq import ExecStatus
+from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
+
+from pgdual.errors import UsageError
 
 from .job import DESCRIBE, MANY, SCRIPT, STATUS, Job
 from .loaders import REFUSED
@@ -27,6 +29,7 @@ _FATAL = int(ExecStatus.FATAL_ERROR)
 _SYNC = int(ExecStatus.PIPELINE_SYNC)
 _ABORTED = int(ExecStatus.PIPELINE_ABORTED)
 _DONE = {int(ExecStatus.COMMAND_OK), int(ExecStatus.TUPLES_OK)}
+_IDLE = int(TransactionStatus.IDLE)
 _CHUNK = int(ExecStatus.TUPLES_CHUNK)
 # Many rows are asked for in parts, so that they are made into objects while the server still sends: those
 # of a statement that had as many the last time. Source: bench row 12.
@@ -99,8 +102,7 @@ class Results:
             if result is None:
                 if job.want != SCRIPT or self.lost is not None:
                     break
-                finished.append(owed.popleft())
-                pgconn.enter_pipeline_mode()
+                finished.append(self._end_script(job))
                 continue
             if job.want == MANY:
                 result = self._count(job, result)
@@ -116,6 +118,15 @@ class Results:
         if owed and not finished:
             self._partial = True  # its answer did not fit into one read
         return finished
+
+    def _end_script(self, job: Job) -> Job:
+        if job.placed and job.error is None and self.pgconn.transaction_status != _IDLE:
+            job.error = UsageError(
+                "the script left a transaction open, and it was rolled back; end it with COMMIT, or run it "
+                "without BEGIN inside db.transaction()"
+            )
+        self.pgconn.enter_pipeline_mode()
+        return self.owed.popleft()
 
     def _take(self, job: Job, result: PGresult, status: int) -> None:
         if status == _FATAL:

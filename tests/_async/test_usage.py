@@ -14,6 +14,7 @@ from pgdual.aio import AsyncClient, AsyncDB
 from pgdual.embedded import Postgres
 from pgdual.errors import (
     ClientClosedError,
+    ConfigurationError,
     DatabaseNotConfiguredError,
     OutcomeUnknownError,
     PoolTimeoutError,
@@ -96,11 +97,9 @@ async def test_a_wrong_timeout(db: AsyncDB) -> None:
 
 
 async def test_names_of_arguments(db: AsyncDB) -> None:
-    """A misspelt argument is a TypeError, and `idempotent` is taken everywhere."""
+    """A misspelt argument is a TypeError."""
     with pytest.raises(TypeError, match="tiemout"):
         await db.fetch("select 1", tiemout=1)  # type: ignore[call-overload]
-    for call in (db.fetch, db.fetchrow, db.fetchval, db.execute):
-        assert await call("select 1", idempotent=True)  # type: ignore[operator]
 
 
 # -- databases that are not there ------------------------------------------------------------------
@@ -282,3 +281,33 @@ async def test_a_silent_server_in_a_transaction(main_dsn: str, main_server: Post
             assert isinstance(caught.value, TimeoutError)
             assert caught.value.outcome == outcome  # type: ignore[attr-defined]
         await at_rest(db, main_dsn)
+
+
+async def test_a_script_that_leaves_a_transaction_open(db: AsyncDB) -> None:
+    """A script that ends inside a transaction is undone, and that is said; the next call is not in it."""
+    with pytest.raises(UsageError, match="left a transaction open"):
+        await db.execute("begin; create table left_open (id int)")
+    assert await db.fetchval("select to_regclass('left_open')") is None
+    await db.execute("begin; create table ended (id int); commit")
+    assert await db.fetchval("select to_regclass('ended')") == "ended"
+
+
+async def test_a_transaction_pooler_is_refused(main_dsn: str) -> None:
+    """N2: sessions are not changed behind a pooler that shares them: this version says so at once."""
+    settings = Settings(databases={"main": DatabaseSettings(dsn=main_dsn, pooler="transaction")})
+    with pytest.raises(ConfigurationError, match="PG_POOLER is 'transaction' for 'main'"):
+        await AsyncClient(settings)["main"].fetch("select 1")
+
+
+async def test_without_prepared_statements(main_dsn: str) -> None:
+    """N1: with PG_PREPARED_STATEMENTS=off every way of calling works, and the server keeps nothing."""
+    settings = Settings(databases={"main": DatabaseSettings(dsn=main_dsn, prepared_statements="off")})
+    async with AsyncClient(settings) as client:
+        db = client["main"]
+        await db.execute("create table t (id int, name text)")
+        assert await db.executemany("insert into t values ($1, $2)", [(1, "a"), (2, None)]) == 2
+        for _ in range(3):
+            assert await db.fetch("select name from t where id = $1", 1) == [("a",)]
+        async with db.transaction() as tx:
+            assert await tx.execute("update t set name = $1", "b") == "UPDATE 2"
+            assert await tx.fetchval("select count(*) from pg_prepared_statements") == 0

@@ -15,6 +15,7 @@ from pgdual.sync import Client, DB
 from pgdual.embedded import Postgres
 from pgdual.errors import (
     ClientClosedError,
+    ConfigurationError,
     DatabaseNotConfiguredError,
     OutcomeUnknownError,
     PoolTimeoutError,
@@ -97,11 +98,9 @@ def test_a_wrong_timeout(db: DB) -> None:
 
 
 def test_names_of_arguments(db: DB) -> None:
-    """A misspelt argument is a TypeError, and `idempotent` is taken everywhere."""
+    """A misspelt argument is a TypeError."""
     with pytest.raises(TypeError, match="tiemout"):
         db.fetch("select 1", tiemout=1)  # type: ignore[call-overload]
-    for call in (db.fetch, db.fetchrow, db.fetchval, db.execute):
-        assert call("select 1", idempotent=True)  # type: ignore[operator]
 
 
 # -- databases that are not there ------------------------------------------------------------------
@@ -283,3 +282,33 @@ def test_a_silent_server_in_a_transaction(main_dsn: str, main_server: Postgres) 
             assert isinstance(caught.value, TimeoutError)
             assert caught.value.outcome == outcome  # type: ignore[attr-defined]
         at_rest(db, main_dsn)
+
+
+def test_a_script_that_leaves_a_transaction_open(db: DB) -> None:
+    """A script that ends inside a transaction is undone, and that is said; the next call is not in it."""
+    with pytest.raises(UsageError, match="left a transaction open"):
+        db.execute("begin; create table left_open (id int)")
+    assert db.fetchval("select to_regclass('left_open')") is None
+    db.execute("begin; create table ended (id int); commit")
+    assert db.fetchval("select to_regclass('ended')") == "ended"
+
+
+def test_a_transaction_pooler_is_refused(main_dsn: str) -> None:
+    """N2: sessions are not changed behind a pooler that shares them: this version says so at once."""
+    settings = Settings(databases={"main": DatabaseSettings(dsn=main_dsn, pooler="transaction")})
+    with pytest.raises(ConfigurationError, match="PG_POOLER is 'transaction' for 'main'"):
+        Client(settings)["main"].fetch("select 1")
+
+
+def test_without_prepared_statements(main_dsn: str) -> None:
+    """N1: with PG_PREPARED_STATEMENTS=off every way of calling works, and the server keeps nothing."""
+    settings = Settings(databases={"main": DatabaseSettings(dsn=main_dsn, prepared_statements="off")})
+    with Client(settings) as client:
+        db = client["main"]
+        db.execute("create table t (id int, name text)")
+        assert db.executemany("insert into t values ($1, $2)", [(1, "a"), (2, None)]) == 2
+        for _ in range(3):
+            assert db.fetch("select name from t where id = $1", 1) == [("a",)]
+        with db.transaction() as tx:
+            assert tx.execute("update t set name = $1", "b") == "UPDATE 2"
+            assert tx.fetchval("select count(*) from pg_prepared_statements") == 0
