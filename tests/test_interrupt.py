@@ -31,7 +31,7 @@ def blocking(main_dsn: str) -> Iterator[DB]:
 
 
 class CtrlC:
-    """Press Ctrl-C once *condition* holds, and see that the call ends at once: 0.2 s, or 0.5 if busy."""
+    """Press Ctrl-C once *condition* holds, and see the call end at once: D4 says 0.2 s, if busy 1."""
 
     def __init__(self, condition: Any) -> None:
         self._condition = condition
@@ -50,7 +50,7 @@ class CtrlC:
         took = time.monotonic() - self._pressed
         self._thread.join()
         assert kind is KeyboardInterrupt
-        assert took < 0.5
+        assert took < 1
         return True
 
 
@@ -120,7 +120,7 @@ def test_ctrl_c_while_waiting_for_a_connection(main_dsn: str) -> None:
 
 def test_ctrl_c_with_a_large_argument(blocking: DB, main_dsn: str) -> None:
     """D4, L6: Ctrl-C while an argument of many megabytes is sent closes that connection, not the client."""
-    data = b"x" * 200_000_000
+    data = b"x" * 60_000_000
     with CtrlC(lambda: blocking.stats()["pool"]["active"]):
         while True:
             blocking.fetchval("select length($1::bytea)", data)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 from pgdual.core.job import SCRIPT, STATUS, Job
 from pgdual.core.record import Record
 from pgdual.core.rows import ROW, ROWS, VALUE
-from pgdual.core.statement import Kind, Statement, Statements, check_arguments, check_many, checked
+from pgdual.core.statement import Kind, Statement, Statements, check_arguments, check_many
 
 from .call import DEFAULT, Default
 
@@ -116,4 +116,4 @@ class AsyncQueries:
         """
         statement = self._statements.get(sql)
         check_many(statement)
-        return await self._run_many(statement, checked(statement, rows), timeout)
+        return await self._run_many(statement, rows, timeout)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from random import random
 from typing import Any
 from weakref import WeakSet
 
@@ -219,7 +220,8 @@ class AsyncSupply:
         self.growing -= 1
         if connection is None or self.is_closed:
             return connection is None
-        wire = Wire(connection, self, now() + self.settings.pool_max_lifetime)
+        lifetime = self.settings.pool_max_lifetime * (1 - random() / 10)  # noqa: S311 - jitter
+        wire = Wire(connection, self, now() + lifetime)
         self.last_error = None
         self.lanes.add(wire)
         self.lanes.offer(wire, now())
@@ -329,7 +331,8 @@ class AsyncSupply:
         found: list[Any] = []
         for wire in list(self.lanes.idle):
             is_spare = len(found) < spare and moment - wire.idle_since > self.settings.pool_max_idle
-            if is_spare or moment > wire.retire_at:
+            is_old = moment > wire.retire_at and not found  # one at a time: the pool is never without
+            if is_spare or is_old:
                 self.lanes.remove(wire)
                 found.append(wire)
         return found

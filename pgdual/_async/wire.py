@@ -109,19 +109,25 @@ class Wire:
         try:
             await self._feed(job, rows)
         except BaseException:
-            self.pipeline.end_many(undo)
-            self._flush()
             job.abandoned = True
+            if self.dead:
+                future.cancel()
+            else:
+                self._end_many(undo)
             raise
-        self.pipeline.end_many(end)
-        self._flush()
+        if not self.dead:
+            self._end_many(end)
         return await future
+
+    def _end_many(self, texts: Sequence[bytes]) -> None:
+        self.pipeline.end_many(texts)
+        self._flush()
 
     async def _feed(self, job: Job, rows: Iterable[Sequence[Any]]) -> None:
         pipeline = self.pipeline
         iterator = iter(rows)
         number = 1
-        while job.error is None:
+        while job.error is None and not self.dead:
             following = pipeline.send_rows(job, islice(iterator, BATCH), number)
             if following - number < BATCH:
                 return
@@ -159,6 +165,9 @@ class Wire:
         finished = pipeline.receive()
         if finished:
             self._tell(finished)
+            owed = pipeline.owed
+            if owed and owed[0].abandoned and owed[0].deadline <= self._last and not owed[0].expired:
+                self._start_cancel(owed[0])  # nobody wants what has its turn now
         if pipeline.lost is not None:
             self.lose(pipeline.lost)
 

@@ -121,7 +121,9 @@ def _decide(fleet: Fleet, wire: Any, job: Job, error: Exception, is_read: bool, 
             f"{_where(fleet.name, job)}: the connection was lost before the answer came; "
             "it may have been done or not"
         ) from error
-    if verdict is Verdict.RAISE or tries > fleet.max_size + fleet.settings.retry_max_attempts:
+    job.losses += job.lost
+    attempts = fleet.settings.retry_max_attempts
+    if verdict is Verdict.RAISE or job.losses >= attempts or tries > fleet.max_size + attempts:
         fleet.meter.errors += 1
         raise error
     fleet.meter.resent += 1

@@ -99,7 +99,7 @@ class Fleet(Supply):
         return (
             f"no connection to {self.name!r} within {self.acquire_timeout} s: {lanes.active} of "
             f"{len(lanes.wires)} in use, {self.growing} being made, {self.max_size} allowed, "
-            f"{lanes.in_line} still waiting{reason}"
+            f"{lanes.in_line} still waiting{reason}; shorten transactions, or raise PG_POOL_MAX_SIZE"
         )
 
     @critical

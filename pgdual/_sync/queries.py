@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 from pgdual.core.job import SCRIPT, STATUS, Job
 from pgdual.core.record import Record
 from pgdual.core.rows import ROW, ROWS, VALUE
-from pgdual.core.statement import Kind, Statement, Statements, check_arguments, check_many, checked
+from pgdual.core.statement import Kind, Statement, Statements, check_arguments, check_many
 
 from .call import DEFAULT, Default
 
@@ -117,4 +117,4 @@ class Queries:
         """
         statement = self._statements.get(sql)
         check_many(statement)
-        return self._run_many(statement, checked(statement, rows), timeout)
+        return self._run_many(statement, rows, timeout)

@@ -177,9 +177,7 @@ def _refusal(kind: Kind, verb: str, words: list[str]) -> str | None:
     if kind is Kind.CONTROL:
         return f"{verb} is not sent by hand: use db.transaction(), and db.transaction() in it for a savepoint"
     if verb == "COPY" and ("stdin" in words or "stdout" in words):
-        return (
-            "COPY needs its own protocol: use db.copy_in() or db.copy_out(), or psycopg's on db.connection()"
-        )
+        return "COPY needs its own protocol: use psycopg's cursor.copy() on db.connection()"
     if verb in ("DEALLOCATE", "DISCARD") and words[-1] == "all":
         return f"{verb} ALL would drop what pgdual has prepared: run it on db.connection()"
     return None

@@ -24,7 +24,7 @@ def report(
         "pool_info": pool,
         "pool_size": pool["size"],
         "pool_max": pool["max_size"],
-        "breaker": "closed",
+        "breaker": None,  # there is none in this version
         "role": role,
         "latency_ms": None if latency is None else round(latency * 1e3, 3),
         "error": None if error is None else f"{type(error).__name__}: {error}",

@@ -34,6 +34,7 @@ class Job:
     parses = False  # its group makes the server parse the statement
     closes: Sequence[bytes] = ()  # prepared statements that its group closes
     lost = False  # the connection went before it was answered
+    losses = 0  # how many connections went while it was on them
     placed = False  # it counts in its wire's load
     abandoned = False  # nobody waits for its answer
     expired = False  # its deadline has passed and the server was asked to cancel it

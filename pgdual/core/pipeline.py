@@ -13,7 +13,7 @@ says of a prepared statement in an error is believed here, inside of a transacti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import psycopg
@@ -25,6 +25,7 @@ from pgdual.errors import UsageError
 from .job import COMMAND, DESCRIBE, SCRIPT, Job, encoded, plan_of
 from .results import Results
 from .rows import ROWS, Prepared
+from .statement import check_row
 from .types import Types, refusal
 
 _IDLE = int(TransactionStatus.IDLE)
@@ -129,7 +130,8 @@ class Pipeline(Results):
             outdated.add(oldest)
         if outdated:
             self._send_closes(job)
-        self.pgconn.send_prepare(statement.name, statement.query)
+        # Q5: with the types that the arguments were dumped for, whatever the server would take them for now.
+        self.pgconn.send_prepare(statement.name, statement.query, statement.types)
         job.lead += 1
         job.parses = True
         held[statement.name] = prepared
@@ -197,7 +199,8 @@ class Pipeline(Results):
         try:
             for number, row in enumerate(rows, first):
                 if type(row) is not shape:
-                    shape = _row_class(row)
+                    check_row(statement, row)
+                    shape = type(row)
                 classes = tuple(map(type, row))
                 if classes != known:
                     plan, known = plan_of(statement, classes, types), classes
@@ -224,12 +227,6 @@ class Pipeline(Results):
         for text in texts:
             self.pgconn.send_query_params(text, None)
         self.pgconn.pipeline_sync()
-
-
-def _row_class(row: Any) -> type:
-    if isinstance(row, (str, bytes, Mapping)) or not isinstance(row, Sequence):
-        raise UsageError(f"a row of parameters is a list or tuple, not {type(row).__name__}")
-    return type(row)
 
 
 def check_returned(connection: Any) -> None:

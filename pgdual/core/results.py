@@ -160,7 +160,10 @@ class Results:
 
     def _fail(self, job: Job, result: PGresult) -> None:
         # L2: an error after the result replaces the result.
-        error = job.error = error_from_result(result, encoding="utf-8")
+        error = error_from_result(result, encoding="utf-8")
+        if error.sqlstate is None:  # libpq's own words for a lost connection
+            error = psycopg.OperationalError(str(error))
+        job.error = error
         statement = job.statement
         if job.lead and job.parses:
             self.prepared.pop(statement.name, None)
@@ -169,10 +172,12 @@ class Results:
             self.adopt(statement)
         elif error.sqlstate == _NOT_PREPARED:
             self.prepared.pop(statement.name, None)
-        elif not job.parses and is_outdated(error):
+        elif statement is not None and job.want != DESCRIBE and is_outdated(error):
+            # If the text itself is wrong, the server says so when it describes it anew.
             error.outdated = True  # type: ignore[attr-defined]
             self.prepared.pop(statement.name, None)
-            self._outdated.add(statement.name)
+            if not self.unnamed:
+                self._outdated.add(statement.name)
             statement.types = None
 
     def _take_other(self, job: Job, result: PGresult) -> None:

@@ -6,7 +6,7 @@ The doubt costs a shared lane; the opposite mistake is stopped by the read-only 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from hashlib import blake2b
 from math import inf
@@ -23,8 +23,8 @@ __all__ = [
     "check_arguments",
     "check_many",
     "check_place",
+    "check_row",
     "check_single",
-    "checked",
 ]
 
 
@@ -244,27 +244,17 @@ def check_many(statement: Statement) -> None:
         check_arguments(statement, 1)
 
 
-def checked(statement: Statement, rows: Iterable[Sequence[Any]]) -> Iterator[Sequence[Any]]:
-    """Yield *rows* as they are, each held against the statement's parameters.
+def check_row(statement: Statement, row: Any) -> None:
+    """Hold the class of one row of an executemany against what a row is.
 
     Raises:
-        UsageError: A row is not a sequence of as many values; it is numbered from 1.
+        UsageError: It is not a sequence of values, such as a tuple or a list.
     """
-    wanted = statement.parameters
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, (tuple, list)) and (
-            not isinstance(row, Sequence) or isinstance(row, (str, bytes, bytearray, memoryview))
-        ):
-            raise UsageError(
-                f"row {number} is a {type(row).__name__}: give a tuple or list of the values for $1, $2 ... "
-                f"in their order: {_short(statement.sql)}"
-            )
-        if len(row) != wanted:
-            raise UsageError(
-                f"row {number}: statement takes {_counted(wanted)}, {len(row)} "
-                f"{'was' if len(row) == 1 else 'were'} given: {_short(statement.sql)}"
-            )
-        yield row
+    if not isinstance(row, Sequence) or isinstance(row, (str, bytes, bytearray, memoryview)):
+        raise UsageError(
+            f"it is a {type(row).__name__}: give a tuple or list of the values for $1, $2 ... in their "
+            f"order: {_short(statement.sql)}"
+        )
 
 
 def _counted(count: int) -> str:
@@ -301,8 +291,8 @@ _OWN = f"{_TRANSACTION} or on db.connection(), which are cleaned afterwards"
 _REMEDIES = {
     "SET": "put it into the settings or the DSN, use SET LOCAL in db.transaction(), or take db.connection()",
     "RESET": "sessions come back clean by themselves; on a session of your own use db.connection()",
-    "LISTEN": "use db.listen(), which has a connection of its own",
-    "UNLISTEN": "use db.listen(), which ends when its loop does",
+    "LISTEN": "take db.connection(), which is yours alone",
+    "UNLISTEN": "take db.connection(), which is yours alone",
     "PREPARE": "pgdual prepares every statement by itself; to do it by hand take db.connection()",
     "EXECUTE": "pgdual prepares every statement by itself; to do it by hand take db.connection()",
 }

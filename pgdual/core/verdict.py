@@ -51,6 +51,8 @@ _FINAL = (
     "no password supplied",
     "is not permitted to log in",
     "invalid connection option",
+    "invalid sslmode value",
+    "unrecognized configuration parameter",
     "server does not support SSL",
     "certificate verify failed",
 )

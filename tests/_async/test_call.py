@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 import pytest
-from psycopg.errors import FeatureNotSupported
+from psycopg.errors import DivisionByZero, FeatureNotSupported
 
 from pgdual.core.statement import Kind
-from pgdual.errors import OutcomeUnknownError, ReadOnlySqlTransaction, UsageError
+from pgdual.errors import (
+    OperationalError,
+    OutcomeUnknownError,
+    QueryTimeoutError,
+    ReadOnlySqlTransaction,
+    UndefinedTable,
+    UsageError,
+)
 
 from .clients import client_of, is_running, prepare, terminate
 from .runtime import Event, gather, spawn, wait_until
@@ -104,7 +113,7 @@ async def test_reads_and_writes_mixed(main_dsn: str) -> None:
     ("text", "remedy"),
     [
         ("set timezone = 'UTC'", "SET LOCAL"),
-        ("listen news", "db.listen"),
+        ("listen news", r"db\.connection"),
         ("select pg_advisory_lock(1)", "db.connection"),
         ("select set_config('a.b', 'c', false)", "db.connection"),
         ("create temporary table t (id int)", "db.transaction"),
@@ -259,3 +268,71 @@ async def test_figures(main_dsn: str) -> None:
             await started.wait()
             assert db.stats()["pool"]["active"] == 1
             go.set()
+
+
+async def test_a_type_that_changes_before_a_new_connection(main_dsn: str) -> None:
+    """Q5: what was dumped for the old type never reaches a column of the new one as other bytes."""
+    prepare(main_dsn, "create table t (v bigint)")
+    async with client_of(main=main_dsn, pool_max_size=1) as client:
+        db = client["main"]
+        insert = "insert into t values ($1)"
+        await db.execute(insert, 1)
+        prepare(main_dsn, "alter table t alter column v type float8")
+        terminate(main_dsn)
+        await db.execute(insert, 2)
+        await db.executemany(insert, [(3,)])
+        assert await db.fetch("select v from t order by v", into=tuple) == [(1.0,), (2.0,), (3.0,)]
+
+
+async def test_a_wrong_text_is_refused_once_without_names(main_dsn: str) -> None:
+    """N1, N3: with unnamed statements a text that cannot be parsed is not tried again, and leaves nothing."""
+    async with client_of(main=main_dsn, prepared_statements="off") as client:
+        db = client["main"]
+        for number in range(3):
+            with pytest.raises(UndefinedTable):
+                await db.fetch(f"select {number} from nowhere")
+        assert db.stats()["resent"] == 0
+
+
+async def test_a_read_that_kills_its_connection(main_dsn: str) -> None:
+    """O2: a READ that loses its connection again and again is given up after a few runs."""
+    async with client_of(main=main_dsn) as client:
+        db = client["main"]
+        db.pure("pg_terminate_backend")
+        with pytest.raises(OperationalError):
+            await db.fetch("select pg_terminate_backend(pg_backend_pid())")
+        assert db.stats()["resent"] == 2
+        assert await db.fetchval("select 1") == 1
+
+
+async def test_many_rows_come_in_parts(main_dsn: str) -> None:
+    """L1, L2: a large result is whole however it comes, and an error in its middle leaves nothing of it."""
+    async with client_of(main=main_dsn, pool_max_size=1) as client:
+        db = client["main"]
+        text = "select g, 1 / (g - $1) as x from generate_series(1, 5000) g"
+        for _ in range(3):
+            rows = await db.fetch(text, 0, into=tuple)
+            assert [row[0] for row in rows] == list(range(1, 5001))
+            with pytest.raises(DivisionByZero):
+                await db.fetch(text, 4000)
+            assert await db.fetchval("select 1") == 1
+        async with db.transaction() as tx:
+            assert len(await tx.fetch(text, -1)) == 5000
+        assert [len(rows) for rows in await gather(*[lambda: db.fetch(text, 0)] * 5)] == [5000] * 5
+
+
+async def test_what_nobody_waits_for_is_cancelled_in_its_turn(main_dsn: str) -> None:
+    """D1, D5: a read that timed out while it stood on a lane does not hold up who comes after it."""
+    async with client_of(main=main_dsn, pool_max_size=1) as client:
+        db = client["main"]
+        text = "select pg_sleep($1) is null"
+        for _ in range(30):
+            await db.fetchval(text, 0)
+
+        async def late() -> None:
+            with pytest.raises(QueryTimeoutError):
+                await db.fetchval(text, 30, timeout=0.2)
+
+        started = monotonic()
+        await gather(lambda: db.fetchval(text, 0.5), late, lambda: db.fetchval("select 1"))
+        assert monotonic() - started < 10

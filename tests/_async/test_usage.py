@@ -68,7 +68,7 @@ REFUSED: list[tuple[Any, Any, str]] = [
     ("prepare transaction 'a'", (), "transaction"),
     ("set work_mem = '1MB'", (), "SET LOCAL"),
     ("set local work_mem = '1MB'", (), "transaction"),
-    ("listen news", (), r"db\.listen"),
+    ("listen news", (), r"db\.connection"),
     ("create temp table x ()", (), "transaction"),
     ("select 1; select $1", (1,), "script"),
 ]

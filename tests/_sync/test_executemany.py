@@ -92,10 +92,10 @@ MISFITS: list[tuple[Any, str]] = [
     ((9, "x", "y"), "row 3: .* 3 were given"),
     ((9.5, "x"), r"row 3: argument \$1 .*cannot be"),
     ((2**40, "x"), r"row 3: argument \$1"),
-    ({"id": 9, "name": "x"}, "row 3 is a dict: give a tuple or list of the values"),
-    ({9, "x"}, "row 3 is a set"),
-    ("9x", "row 3 is a str"),
-    (9, "row 3 is a int"),
+    ({"id": 9, "name": "x"}, "row 3: it is a dict: give a tuple or list of the values"),
+    ({9, "x"}, "row 3: it is a set"),
+    ("9x", "row 3: it is a str"),
+    (9, "row 3: it is a int"),
     ((9, "nul \0"), r"row 3: argument \$2"),
 ]
 

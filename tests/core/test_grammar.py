@@ -153,8 +153,8 @@ def test_what_is_no_function(name):
     ("text", "what"),
     {
         "commit": "use db.transaction",
-        "copy t from stdin": "use db.copy_in",
-        "COPY (select 1) TO STDOUT (format csv)": "db.copy_out",
+        "copy t from stdin": "cursor.copy",
+        "COPY (select 1) TO STDOUT (format csv)": "cursor.copy",
         "deallocate all": "db.connection",
         "discard all": "db.connection",
         "deallocate p": None,

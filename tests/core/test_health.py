@@ -18,7 +18,7 @@ def test_a_healthy_primary():
         "pool_info": POOL,
         "pool_size": 3,
         "pool_max": 9,
-        "breaker": "closed",
+        "breaker": None,
         "role": "primary",
         "latency_ms": 1.235,
         "error": None,
