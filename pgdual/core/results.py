@@ -172,13 +172,17 @@ class Results:
             self.adopt(statement)
         elif error.sqlstate == _NOT_PREPARED:
             self.prepared.pop(statement.name, None)
-        elif statement is not None and job.want != DESCRIBE and is_outdated(error):
-            # If the text itself is wrong, the server says so when it describes it anew.
+        elif statement is not None and not self._is_parsed_anew(job) and is_outdated(error):
             error.outdated = True  # type: ignore[attr-defined]
             self.prepared.pop(statement.name, None)
             if not self.unnamed:
                 self._outdated.add(statement.name)
-            statement.types = None
+            if job.prepared is None or job.prepared.plans is statement.plans:
+                statement.types = None  # else it has been described anew since
+
+    def _is_parsed_anew(self, job: Job) -> bool:
+        # Then it is the text itself that is wrong; any other job sends it there once more.
+        return job.want == DESCRIBE and (job.parses or self.unnamed)
 
     def _take_other(self, job: Job, result: PGresult) -> None:
         if job.want == DESCRIBE:
