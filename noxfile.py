@@ -72,12 +72,6 @@ def tests_all(session: nox.Session) -> None:
 
 
 @nox.session
-def faults(session: nox.Session) -> None:
-    """Cut, kill, freeze and delay, and count what was lost."""
-    pytest(session, "tests/faults")
-
-
-@nox.session
 def coverage(session: nox.Session) -> None:
     """Run the whole suite and say which lines and branches it missed."""
     pytest(session, options=("--cov", "--cov-report=term-missing:skip-covered", "--cov-fail-under=95"))
