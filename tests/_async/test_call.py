@@ -219,7 +219,7 @@ async def test_a_statement_that_is_prepared_already(main_dsn: str) -> None:
 
 
 async def test_a_read_lost_in_flight_is_sent_again(main_dsn: str) -> None:
-    """Its connection goes while a READ runs: it is sent again, and its caller sees nothing (O1)."""
+    """Its connection goes while a READ runs: it is sent again, and its caller sees nothing (Q3, O1)."""
     async with client_of(main=main_dsn) as client:
         db = client["main"]
         async with spawn(lambda: db.fetchval("select pg_sleep(0.3) is null")) as call:
