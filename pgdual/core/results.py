@@ -22,7 +22,7 @@ from pgdual.errors import UsageError
 from .job import DESCRIBE, MANY, SCRIPT, STATUS, Job
 from .loaders import REFUSED
 from .rows import Context, Prepared, made
-from .statement import Statement
+from .statement import READ, Statement
 from .types import Types
 
 _FATAL = int(ExecStatus.FATAL_ERROR)
@@ -199,7 +199,7 @@ class Results:
         if self._partial:
             self._weigh_rows(result)
         prepared = job.prepared
-        transformer = prepared.transformer or self._learn(prepared, result)
+        transformer = prepared.transformer or self._learn(job, prepared, result)
         transformer.set_pgresult(result, set_loaders=False)
         job.rows += result.ntuples
         prepared.is_large = _CAN_CHUNK and job.rows >= LARGE
@@ -222,7 +222,22 @@ class Results:
         for row in {0, result.ntuples - 1} if result.ntuples else ():
             self.weigh(result.get_value(row, column) for column in range(result.nfields))
 
-    def _learn(self, prepared: Prepared, result: PGresult) -> Any:
+    def _check_columns(self, job: Job, result: PGresult) -> None:
+        # Q6: a column that came to the table since it was described may have no binary loader.
+        statement, fields = job.statement, range(result.nfields)
+        if statement.kind is not READ or not fields or not result.fformat(0):
+            return
+        if not self._types.is_binary(result.ftype(field) for field in fields):
+            self.prepared.pop(statement.name, None)
+            if not self.unnamed:
+                self._outdated.add(statement.name)
+            statement.types = None
+            error = psycopg.errors.FeatureNotSupported("the columns have changed since they were described")
+            error.outdated = True  # type: ignore[attr-defined]
+            raise error
+
+    def _learn(self, job: Job, prepared: Prepared, result: PGresult) -> Any:
+        self._check_columns(job, result)
         transformer = prepared.learn(result, self._context)
         if self.pgconn.parameter_status(_TIME_ZONE) != self._zone:
             # L7: a transaction has SET another time zone, which loaders keep; they are for this time only.

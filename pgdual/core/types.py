@@ -120,7 +120,11 @@ class Types:
         oids = tuple(oids)
         if any(oid in FASTER_AS_TEXT for oid in oids) and all(oid in AS_FAST_AS_TEXT for oid in oids):
             return 0
-        return int(all(map(self._has_binary, oids)))
+        return int(self.is_binary(oids))
+
+    def is_binary(self, oids: Iterable[int]) -> bool:
+        """True if every one of these types has a binary loader."""
+        return all(map(self._has_binary, oids))
 
     def _has_binary(self, oid: int) -> bool:
         # psycopg has a binary loader for the array of any type, which leaves a strange element as bytes.
