@@ -44,7 +44,6 @@ class AsyncDB(AsyncQueries):
         self._types = Types()
         self._meter = Meter()
         self._hooks: list[Callable[[Any], Any]] = []
-        self._registered: list[tuple[Any, str]] = []
         self._fleet: AsyncFleet | None = None  # the one that was used last
         self._fleets: dict[Any, AsyncFleet] = {}  # by event loop
         self._opening = runtime.Once()

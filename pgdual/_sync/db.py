@@ -45,7 +45,6 @@ class DB(Queries):
         self._types = Types()
         self._meter = Meter()
         self._hooks: list[Callable[[Any], Any]] = []
-        self._registered: list[tuple[Any, str]] = []
         self._fleet: Fleet | None = None  # the one that was used last
         self._fleets: dict[Any, Fleet] = {}  # by event loop
         self._opening = runtime.Once()

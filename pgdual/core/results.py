@@ -173,12 +173,17 @@ class Results:
         elif error.sqlstate == _NOT_PREPARED:
             self.prepared.pop(statement.name, None)
         elif statement is not None and not self._is_parsed_anew(job) and is_outdated(error):
-            error.outdated = True  # type: ignore[attr-defined]
-            self.prepared.pop(statement.name, None)
-            if not self.unnamed:
-                self._outdated.add(statement.name)
-            if job.prepared is None or job.prepared.plans is statement.plans:
-                statement.types = None  # else it has been described anew since
+            self._outdate(job, error)
+
+    def _outdate(self, job: Job, error: psycopg.Error) -> None:
+        """Have the job's statement prepared and described anew, and say on *error* that it was outdated."""
+        statement = job.statement
+        error.outdated = True  # type: ignore[attr-defined]
+        self.prepared.pop(statement.name, None)
+        if not self.unnamed:
+            self._outdated.add(statement.name)
+        if job.prepared is None or job.prepared.plans is statement.plans:
+            statement.types = None  # else it has been described anew since
 
     def _is_parsed_anew(self, job: Job) -> bool:
         # Then it is the text itself that is wrong; any other job sends it there once more.
@@ -228,12 +233,8 @@ class Results:
         if statement.kind is not READ or not fields or not result.fformat(0):
             return
         if not self._types.is_binary(result.ftype(field) for field in fields):
-            self.prepared.pop(statement.name, None)
-            if not self.unnamed:
-                self._outdated.add(statement.name)
-            statement.types = None
             error = psycopg.errors.FeatureNotSupported("the columns have changed since they were described")
-            error.outdated = True  # type: ignore[attr-defined]
+            self._outdate(job, error)
             raise error
 
     def _learn(self, job: Job, prepared: Prepared, result: PGresult) -> Any:
