@@ -62,7 +62,7 @@ async def run(fleet: AsyncFleet, job: Job, timeout: float | Default | None) -> A
     job.started = job.sent = now()
     statement = job.statement
     tries = 0
-    limit = limit_of(fleet, timeout)
+    limit = fleet.command_timeout if timeout is DEFAULT else limit_of(fleet, timeout)
     if statement.kind is not _READ:
         check_place(statement, in_transaction=False)
     while True:

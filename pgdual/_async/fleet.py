@@ -182,42 +182,41 @@ class AsyncFleet(AsyncSupply):
 
     # -- giving it back --------------------------------------------------------------------------
 
-    def answered(self, wire: Any, count: int) -> None:
-        """Count *count* calls on *wire* as answered, and offer it on when it is free."""
-        if self._answered(wire, count):
-            soon(self._mend, wire)
-
     @critical
-    def _answered(self, wire: Any, count: int) -> bool:
+    def answered(self, wire: Any, count: int, moment: float) -> bool:
+        """Count *count* calls on *wire* as answered, and offer it on when it is free.
+
+        Returns:
+            Whether it has to be mended first: `mend` it then.
+        """
         if wire.dead or not self.lanes.answered(wire, count):
             return False
-        moment = now()
-        if wire.dirty or not wire.pipeline.is_sound(wire.read_only) or self._is_spent(wire, moment):
+        if wire.dirty or moment > wire.retire_at or not wire.pipeline.is_sound(wire.read_only):
             wire.load = 1
             self.lanes.keep(wire)
             return True
         self.lanes.offer(wire, moment)
         return False
 
-    def _is_spent(self, wire: Any, moment: float) -> bool:
-        return moment > wire.retire_at or wire.pipeline.swollen or self.is_closed
+    def mend(self, wire: Any) -> None:
+        """Clean a free wire, or close it if it is not sound, too old or too large (L6, L7, Q2)."""
+        soon(self._mend, wire)
 
     async def _mend(self, wire: Any) -> None:
-        """Clean a free wire, or close it if it is not sound, too old or too large (L6, L7, Q2)."""
         pipeline = wire.pipeline
-        if not (pipeline.is_idle if wire.dirty else pipeline.is_sound(wire.read_only)):
-            wire.lose(psycopg.OperationalError("the session was left in a state that cannot be trusted"))
-            return
-        if self._is_spent(wire, now()):
+        if now() > wire.retire_at or pipeline.swollen or self.is_closed:
             await self._drop(wire)
             self._refill()
+            return
+        if not (pipeline.is_idle if wire.dirty else pipeline.is_sound(wire.read_only)):
+            wire.lose(psycopg.OperationalError("the session was left in a state that cannot be trusted"))
             return
         try:
             await runtime.within(self.settings.command_timeout, wire.clean)
         except Exception as error:
             wire.lose(psycopg.OperationalError(f"the session could not be cleaned: {error}"))
             return
-        self.answered(wire, 1)
+        wire.release()
 
     def beyond_floor(self, seconds: float) -> float:
         """Return what a lone answer took beyond the quickest one: the network's part is not the text's."""

@@ -198,8 +198,8 @@ class Wire:
             begun += step
             _resolve(job)
         self._last = moment
-        if placed:
-            fleet.answered(self, placed)
+        if placed and fleet.answered(self, placed, moment):
+            fleet.mend(self)
 
     # -- deadlines and cancellation --------------------------------------------------------------
 
@@ -346,7 +346,9 @@ class Wire:
 
     def release(self) -> None:
         """Give the wire back: the call it was placed for is over, or was never sent."""
-        self._fleet.answered(self, 1)
+        fleet = self._fleet
+        if fleet.answered(self, 1, now()):
+            fleet.mend(self)
 
     async def lend(self) -> Any:
         """Return psycopg's own connection, out of pipeline mode."""

@@ -63,7 +63,7 @@ def run(fleet: Fleet, job: Job, timeout: float | Default | None) -> Any:
     job.started = job.sent = now()
     statement = job.statement
     tries = 0
-    limit = limit_of(fleet, timeout)
+    limit = fleet.command_timeout if timeout is DEFAULT else limit_of(fleet, timeout)
     if statement.kind is not _READ:
         check_place(statement, in_transaction=False)
     while True:

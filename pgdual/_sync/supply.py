@@ -136,7 +136,7 @@ class Supply:
 
     def close(self, grace: float) -> None:
         """Take no more calls, wait up to *grace* seconds for those in flight, and close (P4)."""
-        self.is_closed = True
+        self._retire_all()
         self._fail_waiting(ClientClosedError(f"the client of {self.name!r} was closed"))
         limit = now() + grace
         while self.lanes.active and now() < limit:
@@ -149,6 +149,12 @@ class Supply:
             wire.lose(ClientClosedError(f"the client of {self.name!r} was closed while the call ran"))
         self.pool.close(timeout=max(0.1, limit - now()))
         self._let_go()
+
+    @critical
+    def _retire_all(self) -> None:
+        self.is_closed = True
+        for wire in self.lanes.wires:
+            wire.retire_at = 0.0  # closed as soon as it is free
 
     @critical
     def _part(self) -> tuple[list[Any], list[Any]]:

@@ -171,8 +171,7 @@ class Wire:
         pipeline, poll, owed = self.pipeline, self._poll, self.pipeline.owed
         try:
             while owed and not self.dead:
-                left = job.deadline - now() if job.deadline < inf else inf
-                if poll.poll(_milliseconds(left)):
+                if poll.poll(_milliseconds(job.deadline - now())):
                     pipeline.receive()
                     if pipeline.lost is not None:
                         self.lose(pipeline.lost)
@@ -227,7 +226,8 @@ class Wire:
             statement.service = learn(statement.service, run)
         if job.placed:
             job.placed = False
-            fleet.answered(self, 1)
+            if fleet.answered(self, 1, moment):
+                fleet.mend(self)
         if job.error is not None:
             raise job.error
         return job.value
@@ -279,7 +279,9 @@ class Wire:
 
     def release(self) -> None:
         """Give the wire back: the call it was placed for is over, or was never sent."""
-        self._fleet.answered(self, 1)
+        fleet = self._fleet
+        if fleet.answered(self, 1, now()):
+            fleet.mend(self)
 
     def lend(self) -> Any:
         """Return psycopg's own connection, out of pipeline mode."""
@@ -309,4 +311,4 @@ class Wire:
 
 
 def _milliseconds(seconds: float) -> float | None:
-    return None if seconds == inf else max(seconds * 1e3, 0)
+    return None if seconds == inf else seconds * 1e3 if seconds > 0 else 0

@@ -107,7 +107,7 @@ class Lanes:
                 del self.idle[lane]
             lane.load += 1
             return lane
-        return self._next_lane()
+        return None if self.waiting and self._in_line() else self._next_lane()
 
     def _in_line(self) -> bool:
         # Served in order: a read does not pass a read that waits; one that waits for a wire alone has
@@ -115,8 +115,6 @@ class Lanes:
         return len(self.waiting) > self.waiting.alone
 
     def _next_lane(self) -> Any:
-        if self._in_line():
-            return None
         lane = None if self.waiting else self._pop_idle(read_only=True)
         if lane is None:
             lane = self._least_loaded(self.depth)
@@ -152,15 +150,17 @@ class Lanes:
         return wire
 
     def _pop_idle(self, read_only: bool) -> Any:
-        found = None
-        for wire in reversed(self.idle):
-            found = wire
-            if wire.read_only == read_only:
+        idle = self.idle
+        for found in reversed(idle):
+            if found.read_only is read_only:
                 break
-        if found is not None:
-            del self.idle[found]
-            if found is self.current:
-                self.current = None
+        else:
+            if not idle:
+                return None
+            found = next(iter(idle))
+        del idle[found]
+        if found is self.current:
+            self.current = None
         return found
 
     @property
@@ -285,7 +285,8 @@ class Lanes:
         """Give a free wire to whoever is first in line, or keep it idle."""
         if wire.closing:
             self._reopen(wire)
-        self._let_out(wire)
+        if wire.slow:
+            self._let_out(wire)
         wire.alone = False
         wire.backlog = 0.0
         if self.waiting and self._hand_over(wire):

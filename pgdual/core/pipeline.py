@@ -62,9 +62,9 @@ class Pipeline(Results):
         return not self.owed and self.lost is None and self.pgconn.transaction_status == _IDLE
 
     def is_sound(self, read_only: bool) -> bool:
-        """True if it is idle and the server agrees that the session is *read_only* or not (Q2)."""
+        """True if it is idle, not swollen, and *read_only* or not as the server sees it too (Q2)."""
         pgconn = self.pgconn
-        if self.owed or self.lost is not None or pgconn.transaction_status != _IDLE:
+        if self.owed or self.lost is not None or self.swollen or pgconn.transaction_status != _IDLE:
             return False
         reported = pgconn.parameter_status(_READ_ONLY)  # None before PostgreSQL 14
         return reported is None or (reported == b"on") is read_only
@@ -84,7 +84,10 @@ class Pipeline(Results):
             self._send_other(job)
             return
         statement = job.statement
-        prepared = job.prepared = self._prepared(job)
+        prepared = self.prepared.get(statement.name)
+        if prepared is None or prepared.plans is not statement.plans:
+            prepared = self._send_parse(job)
+        job.prepared = prepared
         if self.unnamed:
             pgconn.send_query_params(
                 statement.query,
@@ -104,12 +107,6 @@ class Pipeline(Results):
             pgconn.set_chunked_rows_mode(CHUNK)
         pgconn.pipeline_sync()
         self.owed.append(job)
-
-    def _prepared(self, job: Job) -> Prepared:
-        prepared = self.prepared.get(job.statement.name)
-        if prepared is None or prepared.plans is not job.statement.plans:
-            prepared = self._send_parse(job)
-        return prepared
 
     def _send_prelude(self, job: Job) -> None:
         for text in job.prelude:
@@ -179,8 +176,11 @@ class Pipeline(Results):
 
     def begin_many(self, job: Job) -> None:
         """Queue the start of an executemany: what goes before its rows."""
+        statement = job.statement
         self._send_prelude(job)
-        job.prepared = self._prepared(job)
+        prepared = self.prepared.get(statement.name)
+        is_current = prepared is not None and prepared.plans is statement.plans
+        job.prepared = prepared if is_current else self._send_parse(job)
         job.value = 0
         self.owed.append(job)
 

@@ -20,6 +20,7 @@ from psycopg.pq.abc import PGconn, PGresult
 from pgdual.errors import UsageError
 
 from .job import DESCRIBE, MANY, SCRIPT, STATUS, Job
+from .libpq import is_busy
 from .loaders import REFUSED
 from .rows import Context, Prepared, made
 from .statement import READ, Statement
@@ -28,6 +29,7 @@ from .types import Types
 _FATAL = int(ExecStatus.FATAL_ERROR)
 _SYNC = int(ExecStatus.PIPELINE_SYNC)
 _ABORTED = int(ExecStatus.PIPELINE_ABORTED)
+_ROWS = int(ExecStatus.TUPLES_OK)
 _DONE = {int(ExecStatus.COMMAND_OK), int(ExecStatus.TUPLES_OK)}
 _IDLE = int(TransactionStatus.IDLE)
 _CHUNK = int(ExecStatus.TUPLES_CHUNK)
@@ -96,7 +98,7 @@ class Results:
             self.lost = error
         owed = self.owed
         finished: list[Job] = []
-        while owed and not pgconn.is_busy():
+        while owed and not is_busy(pgconn):
             job = owed[0]
             result = pgconn.get_result()
             if result is None:
@@ -111,10 +113,13 @@ class Results:
             status = result.status
             if status == _SYNC:
                 finished.append(owed.popleft())
+                continue
+            if status == _ROWS and job.want <= STATUS and not job.lead and job.error is None:
+                self._load(job, result)  # the common case of `_take`, without its call
             else:
                 self._take(job, result, status)
-                if status != _CHUNK and job.want != SCRIPT:
-                    pgconn.get_result()  # the None that ends a command's results, there at once
+            if status != _CHUNK and job.want != SCRIPT:
+                pgconn.get_result()  # the None that ends a command's results, there at once
         if owed and not finished:
             self._partial = True  # its answer did not fit into one read
         return finished
@@ -136,26 +141,19 @@ class Results:
         elif job.lead:
             job.lead -= 1
         elif job.want <= STATUS:
-            try:
-                value = self._value(job, result)
-                if job.value is None:
-                    job.value = value
-                else:
-                    job.value += value  # another part of many rows
-            except Exception as error:
-                job.error = error
+            self._load(job, result)
         else:
             self._take_other(job, result)
 
     def _count(self, job: Job, result: PGresult) -> PGresult | None:
         # The answers to the rows of an executemany, for as long as they are there: there may be very many.
-        get, is_busy = self.pgconn.get_result, self.pgconn.is_busy
+        pgconn, get = self.pgconn, self.pgconn.get_result
         following: PGresult | None = result
         while following is not None and following.status in _DONE and not job.lead and job.error is None:
             job.rows += 1
             job.value += following.command_tuples or 0
             get()
-            following = None if is_busy() else get()
+            following = None if is_busy(pgconn) else get()
         return following
 
     def _fail(self, job: Job, result: PGresult) -> None:
@@ -198,9 +196,18 @@ class Results:
         else:
             job.value = (result.command_status or b"").decode()
 
+    def _load(self, job: Job, result: PGresult) -> None:
+        try:
+            if job.want == STATUS:
+                job.value = (result.command_status or b"").decode()
+            elif job.value is None:
+                job.value = self._value(job, result)
+            else:
+                job.value += self._value(job, result)  # another part of many rows
+        except Exception as error:
+            job.error = error
+
     def _value(self, job: Job, result: PGresult) -> Any:
-        if job.want == STATUS:
-            return (result.command_status or b"").decode()
         if self._partial:
             self._weigh_rows(result)
         prepared = job.prepared

@@ -1,0 +1,32 @@
+"""Looking at libpq without handing the interpreter's lock over."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import psycopg_pool
+from psycopg import pq
+
+from pgdual.core import libpq
+
+SHARED_LIBRARY = sys.modules[pq.PGconn.__module__].__file__ or ""
+
+
+def test_psycopgs_own_libpq_is_asked() -> None:
+    assert pq.__impl__ == "binary", "the test extra installs psycopg[binary]"
+    assert libpq.is_busy is not libpq.through_psycopg
+
+
+def test_a_closed_connection_is_not_busy() -> None:
+    assert not libpq.is_busy(SimpleNamespace(pgconn_ptr=None))
+
+
+def test_psycopg_is_asked_where_its_library_cannot_be() -> None:
+    for path in (psycopg_pool.__file__, str(Path(SHARED_LIBRARY).with_name("nowhere.so"))):
+        assert libpq.chosen(path) is libpq.through_psycopg
+    assert libpq.chosen(sys.modules["_ctypes"].__file__ or "") is libpq.through_psycopg
+
+
+def test_psycopg_answers_the_same_question() -> None:
+    for answer in (True, False):
+        assert libpq.through_psycopg(SimpleNamespace(is_busy=lambda answer=answer: answer)) is answer
