@@ -14,7 +14,7 @@ SIDES = [{"_async", "aio"}, {"_sync", "sync"}]
 WAITING = {"asyncio", "selectors", "threading", "time", "psycopg_pool"}
 WAITERS = {
     PurePath("pgdual", body, file) for body in ("_async", "_sync") for file in ("runtime.py", "wire.py")
-}
+} | {PurePath("pgdual/_async/answer.py")}
 
 
 def imported(path: PurePath, source: str) -> Iterator[str]:

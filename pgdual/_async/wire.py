@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import select
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from itertools import islice
 from math import inf
 from time import monotonic as now
@@ -23,6 +23,8 @@ from pgdual.core.lanes import learn
 from pgdual.core.pipeline import Pipeline, check_returned
 from pgdual.core.statement import Kind
 from pgdual.errors import QueryTimeoutError
+
+from .answer import Answer, LateAnswer
 
 # How long a cancelled statement may keep its caller past the deadline before the socket is closed (D2).
 PATIENCE = 0.2  # seconds
@@ -45,13 +47,11 @@ class Wire:
         self.pipeline = Pipeline(connection, fleet.types, fleet.unnamed)
         self.retire_at = retire_at
         self.load = 0
-        self.backlog = 0.0
+        self.backlog = self.idle_since = self._last = 0.0
         self.alone = self.closing = self.slow = self.read_only = self.dirty = self.dead = False
-        self.idle_since = 0.0
         self._fleet = fleet
         self._loop = asyncio.get_running_loop()
         self._fd = connection.pgconn.socket
-        self._last = 0.0
         self.quarantined = -1.0  # what was sent before may have been hit by a neighbour's cancel
         self.settling: asyncio.Future[None] | None = None  # done when a cancel is over and done with
         self._watch = inf
@@ -74,7 +74,7 @@ class Wire:
             if self.alone and not pipeline.owed:
                 self._look()
             pipeline.send(job)
-            future = job.future = self._loop.create_future()
+            future = job.future = Answer(loop=self._loop)
             if pipeline.pgconn.flush():
                 pipeline.weigh(job.buffers or ())
                 if not self._writing:
@@ -83,7 +83,7 @@ class Wire:
             self.lose(error)
             raise
         self.backlog += job.service
-        if job.deadline < self._watch:
+        if job.deadline < self._watch:  # what `_arm` asks first, without its call
             self._arm(job.deadline)
         return future
 
@@ -102,10 +102,9 @@ class Wire:
 
         Where *rows* itself fails, *undo* is sent in place of *end* and its error raised.
         """
-        future = job.future = self._loop.create_future()
+        future = job.future = LateAnswer(loop=self._loop)
         self.pipeline.begin_many(job)
-        if job.deadline < self._watch:
-            self._arm(job.deadline)
+        self._arm(job.deadline)
         try:
             await self._feed(job, rows)
         except BaseException:
@@ -173,13 +172,9 @@ class Wire:
 
     def _tell(self, finished: list[Job]) -> None:
         # One wake-up may bring many answers; each is given an equal part of the time since the last.
-        moment = now()
-        fleet = self._fleet
-        begun = self._last
-        first = finished[0].sent
-        lone = first >= begun
-        if lone:
-            begun = first
+        moment, fleet = now(), self._fleet
+        lone = finished[0].sent >= self._last
+        begun = finished[0].sent if lone else self._last
         step = (moment - begun) / len(finished)
         placed = 0
         for job in finished:
@@ -189,22 +184,40 @@ class Wire:
             statement = job.statement
             if job.want <= STATUS:
                 fleet.meter.tell(begun - job.started, step, job.rows, statement.kind is _READ)
-                spent = step
-                if lone:
-                    lone = False
-                    spent = fleet.beyond_floor(step)
+                spent = fleet.beyond_floor(step) if lone else step
+                lone = False
                 statement.service = learn(statement.service, spent)
                 self.backlog -= job.service
             begun += step
-            _resolve(job)
         self._last = moment
         if placed and fleet.answered(self, placed, moment):
             fleet.mend(self)
+        self._hand_out(iter(finished))
+
+    def _hand_out(self, finished: Iterator[Job]) -> None:
+        # Last of all: the tasks that wait go on at once, and use this wire again.
+        try:
+            for job in finished:
+                future = job.future
+                if future is None or future.done():
+                    continue
+                if job.error is None:
+                    future.give(job.value)
+                elif job.abandoned:
+                    future.cancel()
+                else:
+                    future.fail(job.error)
+        except BaseException:  # Ctrl-C in one of them: the others go on when the loop does
+            for job in finished:
+                self._loop.call_soon(self._hand_out, iter((job,)))
+            raise
 
     # -- deadlines and cancellation --------------------------------------------------------------
 
     def _arm(self, deadline: float) -> None:
         # One watchdog a wire, set to the earliest deadline, in place of a timer a call.
+        if deadline >= self._watch:
+            return
         if self._timer is not None:
             self._timer.cancel()
         self._watch = deadline
@@ -219,8 +232,7 @@ class Wire:
                 self._expire(job)
             elif job.deadline < rest:
                 rest = job.deadline
-        if rest < inf:
-            self._arm(rest)
+        self._arm(rest)
 
     def _expire(self, job: Job) -> None:
         if job is self.pipeline.owed[0]:
@@ -232,8 +244,7 @@ class Wire:
         """Return another future for a job whose own was cancelled; None if it has been answered."""
         if self.dead or job not in self.pipeline.owed:
             return None
-        answer: asyncio.Future[Any] = self._loop.create_future()
-        job.future = answer
+        answer = job.future = LateAnswer(loop=self._loop)
         return answer
 
     def forsake(self, job: Job) -> None:
@@ -248,8 +259,7 @@ class Wire:
             self._start_cancel(job)
         elif now() + PATIENCE < job.deadline:
             job.deadline = now() + PATIENCE
-            if job.deadline < self._watch:
-                self._arm(job.deadline)
+            self._arm(job.deadline)
 
     def _abandon(self, job: Job, error: Exception) -> None:
         if not job.abandoned:
@@ -314,7 +324,7 @@ class Wire:
 
     # -- the end ---------------------------------------------------------------------------------
 
-    def lose(self, error: Exception, cancelled: Job | None = None) -> None:
+    def lose(self, error: Exception, cancelled: Any = None) -> None:
         """Close the connection and fail what is owed on it; *cancelled* ran out of its time."""
         if self.dead:
             return
@@ -324,10 +334,9 @@ class Wire:
         jobs = self.pipeline.lose()
         self.connection.pgconn.finish()
         self._fleet.lost(self)
-        for job in jobs:
-            if job is cancelled:
-                job.error = QueryTimeoutError("no answer within the time limit", "unknown")
-            _resolve(job)
+        if cancelled in jobs:
+            cancelled.error = QueryTimeoutError("no answer within the time limit", "unknown")
+        self._loop.call_soon(self._hand_out, iter(jobs))
 
     def detach(self) -> None:
         """Stop watching the socket.
@@ -388,15 +397,3 @@ class Wire:
         await self._fleet.renew(await self.lend())
         self.read_only = self.dirty = False
         self._attach()
-
-
-def _resolve(job: Job) -> None:
-    future = job.future
-    if future is None or future.done():
-        return
-    if job.error is None:
-        future.set_result(job.value)
-    elif not job.abandoned:
-        future.set_exception(job.error)
-    else:
-        future.cancel()

@@ -2,9 +2,7 @@
 """The wire of one transaction: BEGIN, its statements in turn, its savepoints, its end.
 
 BEGIN and SAVEPOINT cost no round trip: they wait in `_pending` for a statement to travel with (T2), so
-an empty block says nothing to the server. Statements of several tasks take turns under one lock. A
-block that one task has opened inside of the transaction keeps out the others until it ends, for its
-rollback would undo what they did meanwhile (T3).
+an empty block says nothing to the server. Who speaks in it, and when, `turns` decides.
 """
 
 from __future__ import annotations
@@ -29,9 +27,10 @@ from pgdual.errors import (
 )
 
 from . import runtime
-from .call import explain, limit_of
+from .call import DEFAULT, explain, limit_of
 from .queries import Timeout
 from .runtime import GRACE, INTERRUPTS, now, owner
+from .turns import Turns
 
 _SAVE, _KEEP, _UNDO = b"SAVEPOINT pgdual_many", b"RELEASE pgdual_many", b"ROLLBACK TO pgdual_many"
 
@@ -57,9 +56,8 @@ class Session:
         self._begin = begin
         self._begun = False
         self._pending: tuple[bytes, ...] = ()
-        self._blocks: list[Any] = []  # the inner ones that are open, the innermost last
+        self._turns = Turns(fleet.name)
         self._opened = 0
-        self._lock = runtime.Lock()
         self._feeder: Any = None  # who is in the middle of an executemany
 
     # -- statements ------------------------------------------------------------------------------
@@ -86,42 +84,20 @@ class Session:
         return touched
 
     def _in_turn(self, block: Any, job: Job, timeout: Timeout, act: Any, *args: Any) -> Any:
-        limit = limit_of(self.fleet, timeout)
+        limit = self.fleet.command_timeout if timeout is DEFAULT else limit_of(self.fleet, timeout)
         job.started = now()
         if self._feeder is not None and self._feeder == owner():
             raise UsageError(
                 f"{self.fleet.name}: the rows of an executemany come from a query in the same transaction, "
                 "which cannot run in between; fetch them first"
             )
-        self._take_turn(block, job.started + limit)
+        self._turns.take(block, limit)
         try:
             self._check_over()
             job.deadline = inf if limit == inf else now() + limit
             return self._send(job, act, *args)
         finally:
-            self._lock.release()
-
-    def _take_turn(self, block: Any, deadline: float) -> None:
-        while True:
-            other = self._stranger(block)
-            lock = self._lock if other is None else other.gate
-            if not runtime.hold(lock, deadline - now()):
-                raise QueryTimeoutError(
-                    f"{self.fleet.name}: another task or thread kept the transaction past the time limit",
-                    "not sent",
-                )
-            if other is None and self._stranger(block) is None:
-                return
-            lock.release()
-
-    def _stranger(self, block: Any) -> Any:
-        """The inner block that keeps *block*'s calls out: one that somebody else has opened beside it."""
-        if not self._blocks or block is None:
-            return None
-        innermost = self._blocks[-1]
-        if innermost is block or innermost.owner in (owner(), block.owner):
-            return None  # ours, or around the block that we were handed
-        return innermost
+            self._turns.give_back()
 
     def _send(self, job: Job, act: Any, *args: Any) -> Any:
         tries = 0
@@ -155,15 +131,23 @@ class Session:
         return wire
 
     def _one(self, job: Job) -> Any:
-        fleet, wire, statement = self.fleet, self.wire, job.statement
+        statement = job.statement
+        return self._first(job) if statement.types is None else self._answer(job)
+
+    def _first(self, job: Job) -> Any:
+        statement = job.statement
         if job.want != SCRIPT:
             check_single(statement)
         if statement.kind is Kind.SCRIPT:
             self._flush(job.deadline)
-        elif statement.types is None:
-            fleet.describe(wire, statement, job.deadline, self._take_pending())
+        else:
+            self.fleet.describe(self.wire, statement, job.deadline, self._take_pending())
+        return self._answer(job)
+
+    def _answer(self, job: Job) -> Any:
+        wire, statement = self.wire, job.statement
         if job.arguments:
-            job.encode(fleet.types)
+            job.encode(self.fleet.types)
         if statement.leaves_traces:
             wire.dirty = True
         job.prelude = self._take_pending()
@@ -252,13 +236,12 @@ class Session:
 
     def enter(self, block: Any, outer: Any) -> bytes:
         """Open a savepoint for *block*, to be sent with its first statement, and return its name."""
-        self._take_turn(outer, now() + self.fleet.command_timeout)
+        self._turns.take(outer, self.fleet.command_timeout)
         try:
             self._check_over()
-            runtime.hold(block.gate, inf)
-            self._blocks.append(block)
+            self._turns.shut(block)
         finally:
-            self._lock.release()
+            self._turns.give_back()
         self._opened += 1
         name = f"pgdual_{self._opened}".encode()
         self._pending = (*self._pending, b"SAVEPOINT " + name)
@@ -269,8 +252,7 @@ class Session:
         try:
             self._leave(block.savepoint, block.failed_before, error)
         finally:
-            self._blocks.remove(block)
-            block.gate.release()
+            self._turns.open(block)
 
     def _leave(self, name: bytes, failed_before: str | None, error: BaseException | None) -> None:
         if b"SAVEPOINT " + name in self._pending:
@@ -296,15 +278,14 @@ class Session:
     def _say(self, seconds: float, job: Job) -> str:
         """Run a command of pgdual's own and return its status."""
         deadline = now() + seconds
-        if not runtime.hold(self._lock, seconds):
-            raise QueryTimeoutError("a statement of another task or thread still runs", "not sent")
+        self._turns.take(None, seconds)
         try:
             if self.wire is not None and self.wire.settling is not None:
                 self.wire.settle()
             self._check_wire()
             return str(self.fleet.step(self.wire, job, deadline))
         finally:
-            self._lock.release()
+            self._turns.give_back()
 
     def _say_now(self, seconds: float, job: Job) -> str:
         self._check_wire()
@@ -319,7 +300,7 @@ class Session:
         wire = self.wire
         if wire is None or not self._begun or wire.dead or self.fleet.home is None or wire.pipeline.is_idle:
             return
-        if self._lock.locked():
+        if self._turns.is_taken:
             wire.interrupt()
         job = command(texts[-1])
         job.prelude = texts[:-1]
@@ -353,7 +334,7 @@ class Session:
 
     def _commit(self) -> None:
         name, wire = self.fleet.name, self.wire
-        if self._blocks:
+        if self._turns.blocks:
             raise TransactionFailedError(
                 f"{name}: the block ended while a block inside of it was still open in another task or "
                 "thread; everything was rolled back"
@@ -363,7 +344,7 @@ class Session:
         limit = self.fleet.command_timeout
         job = command(b"COMMIT")
         try:
-            if self._lock.locked() or wire.settling is not None:
+            if self._turns.is_taken or wire.settling is not None:
                 status = runtime.within(limit + GRACE, self._say, limit, job)
             else:  # the same without a task of its own: nothing is to be waited for first
                 status = self._say_now(limit, job)

@@ -48,7 +48,7 @@ class Transaction(Queries):
         self._started = 0.0
         # What its session looks at, where it is a savepoint.
         self.owner: Any = None
-        self.gate = runtime.Lock()  # held while it is open
+        self.gate: Any = None  # a lock that is held while it is open
         self.savepoint = b""
         self.failed_before: str | None = None
 
@@ -69,7 +69,7 @@ class Transaction(Queries):
         outer._check_open()
         if self._modes or self._readonly:
             raise UsageError("isolation, readonly and deferrable belong to the outermost db.transaction()")
-        self._outer, self._session = outer, outer._session
+        self._outer, self._session, self.gate = outer, outer._session, runtime.Lock()
         self.failed_before = self._session.failed
         self.savepoint = self._session.enter(self, outer)
 
