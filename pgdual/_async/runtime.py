@@ -214,6 +214,19 @@ def owner() -> Any:
         return here()
 
 
+def grab(lock: asyncio.Lock) -> bool:
+    """Acquire *lock* if that needs no waiting."""
+    if lock.locked():
+        return False
+    acquiring = lock.acquire()
+    try:
+        acquiring.send(None)
+    except StopIteration:
+        return True
+    acquiring.close()  # others stand in line for it
+    return False
+
+
 async def hold(lock: asyncio.Lock, seconds: float) -> bool:
     """Acquire *lock*; False if it was not free within *seconds*."""
     if not lock.locked():

@@ -90,7 +90,8 @@ class AsyncSession:
                 f"{self.fleet.name}: the rows of an executemany come from a query in the same transaction, "
                 "which cannot run in between; fetch them first"
             )
-        await self._turns.take(block, limit)
+        if not self._turns.take_now():
+            await self._turns.take(block, limit)
         try:
             self._check_over()
             job.deadline = inf if limit == inf else now() + limit
@@ -149,8 +150,11 @@ class AsyncSession:
             job.encode(self.fleet.types)
         if statement.leaves_traces:
             wire.dirty = True
-        job.prelude = self._take_pending()
         job.sent = now()
+        if self._begun:
+            job.started = job.sent  # W1: the first one alone waited for a connection
+        if self._pending or not self._begun:
+            job.prelude = self._take_pending()
         return wire.answer(job)
 
     async def _rows(self, job: Job, rows: Iterable[Sequence[Any]]) -> Any:

@@ -79,9 +79,11 @@ class AsyncTransaction(AsyncQueries):
         if self._outer is not None:
             await self._session.leave(self, error)
             return
+        session, self._session = self._session, None  # it knows this block: no cycle for the collector
         try:
-            await self._session.end(error)
+            await session.end(error)
         finally:
+            self._frame = None
             self._database._meter.transactions += 1
             self._database._meter.transaction.record(now() - self._started)
 

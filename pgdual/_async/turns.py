@@ -28,6 +28,10 @@ class AsyncTurns:
         """True if somebody has the turn."""
         return self._lock.locked()
 
+    def take_now(self) -> bool:
+        """Take the turn if nobody has it and no block is open inside; False to `take` it in time."""
+        return not self.blocks and runtime.grab(self._lock)
+
     async def take(self, block: Any, seconds: float) -> None:
         """Wait for the turn of *block*, or of the transaction itself where it is None.
 
@@ -35,13 +39,6 @@ class AsyncTurns:
             QueryTimeoutError: It did not come within *seconds*.
         """
         limit = now() + seconds
-        if self.blocks or not await runtime.hold(self._lock, seconds):
-            await self._take(block, limit)
-        elif self.blocks and self._stranger(block) is not None:
-            self._lock.release()  # it was opened while this waited
-            await self._take(block, limit)
-
-    async def _take(self, block: Any, limit: float) -> None:
         while True:
             other = self._stranger(block)
             lock = self._lock if other is None else other.gate

@@ -18,7 +18,7 @@ from typing import Any
 
 import psycopg
 
-from pgdual.core.job import STATUS, Job, command
+from pgdual.core.job import COMMAND, STATUS, Job, command
 from pgdual.core.lanes import learn
 from pgdual.core.pipeline import Pipeline, check_returned
 from pgdual.core.statement import Kind
@@ -71,7 +71,8 @@ class Wire:
         """
         pipeline = self.pipeline
         try:
-            if self.alone and not pipeline.owed:
+            # A READ on a lane may be sent again, a transaction that was lost is undone: they do not look.
+            if self.alone and not pipeline.owed and (job.want == COMMAND or pipeline.is_idle):
                 self._look()
             pipeline.send(job)
             future = job.future = Answer(loop=self._loop)
@@ -89,7 +90,6 @@ class Wire:
 
     def _look(self) -> None:
         # O3: what the server said of an idle connection may lie in the socket while the loop is busy.
-        # A READ on a lane does without: it may be sent again.
         while self._poll.poll(0):  # the reason comes first, and then the end
             self._on_readable()
             if self.pipeline.lost is not None:
@@ -183,11 +183,13 @@ class Wire:
                 placed += 1
             statement = job.statement
             if job.want <= STATUS:
-                fleet.meter.tell(begun - job.started, step, job.rows, statement.kind is _READ)
-                spent = fleet.beyond_floor(step) if lone else step
+                is_read = statement.kind is _READ
+                fleet.meter.tell(begun - job.started, step, job.rows, is_read)
+                if is_read:
+                    spent = fleet.beyond_floor(step) if lone else step
+                    statement.service = learn(statement.service, spent)
+                    self.backlog -= job.service
                 lone = False
-                statement.service = learn(statement.service, spent)
-                self.backlog -= job.service
             begun += step
         self._last = moment
         if placed and fleet.answered(self, placed, moment):

@@ -40,6 +40,7 @@ __all__ = [
     "check_home",
     "critical",
     "elsewhere",
+    "grab",
     "here",
     "hold",
     "is_over",
@@ -273,6 +274,11 @@ def outlast(wire: Any, job: Any, interrupt: BaseException) -> BaseException:
 def within(seconds: float, function: Callable[..., T], *args: Any) -> T:
     """Run *function* to its end; its jobs have *seconds* as their deadline, which bounds it here."""
     return function(*args)
+
+
+def grab(lock: threading.Lock) -> bool:
+    """Acquire *lock* if that needs no waiting."""
+    return lock.acquire(blocking=False)
 
 
 def hold(lock: threading.Lock, seconds: float) -> bool:

@@ -91,7 +91,8 @@ class Session:
                 f"{self.fleet.name}: the rows of an executemany come from a query in the same transaction, "
                 "which cannot run in between; fetch them first"
             )
-        self._turns.take(block, limit)
+        if not self._turns.take_now():
+            self._turns.take(block, limit)
         try:
             self._check_over()
             job.deadline = inf if limit == inf else now() + limit
@@ -150,8 +151,11 @@ class Session:
             job.encode(self.fleet.types)
         if statement.leaves_traces:
             wire.dirty = True
-        job.prelude = self._take_pending()
         job.sent = now()
+        if self._begun:
+            job.started = job.sent  # W1: the first one alone waited for a connection
+        if self._pending or not self._begun:
+            job.prelude = self._take_pending()
         return wire.answer(job)
 
     def _rows(self, job: Job, rows: Iterable[Sequence[Any]]) -> Any:

@@ -80,9 +80,11 @@ class Transaction(Queries):
         if self._outer is not None:
             self._session.leave(self, error)
             return
+        session, self._session = self._session, None  # it knows this block: no cycle for the collector
         try:
-            self._session.end(error)
+            session.end(error)
         finally:
+            self._frame = None
             self._database._meter.transactions += 1
             self._database._meter.transaction.record(now() - self._started)
 

@@ -29,6 +29,10 @@ class Turns:
         """True if somebody has the turn."""
         return self._lock.locked()
 
+    def take_now(self) -> bool:
+        """Take the turn if nobody has it and no block is open inside; False to `take` it in time."""
+        return not self.blocks and runtime.grab(self._lock)
+
     def take(self, block: Any, seconds: float) -> None:
         """Wait for the turn of *block*, or of the transaction itself where it is None.
 
@@ -36,13 +40,6 @@ class Turns:
             QueryTimeoutError: It did not come within *seconds*.
         """
         limit = now() + seconds
-        if self.blocks or not runtime.hold(self._lock, seconds):
-            self._take(block, limit)
-        elif self.blocks and self._stranger(block) is not None:
-            self._lock.release()  # it was opened while this waited
-            self._take(block, limit)
-
-    def _take(self, block: Any, limit: float) -> None:
         while True:
             other = self._stranger(block)
             lock = self._lock if other is None else other.gate

@@ -70,7 +70,7 @@ class Job:
             UsageError: An argument does not fit; it is named.
         """
         statement, arguments = self.statement, self.arguments
-        classes = tuple(map(type, arguments))
+        classes = (*map(type, arguments),)
         plan = statement.plans.get(classes) or plan_of(statement, classes, types)
         try:
             self.buffers, self.formats = plan.encode(arguments)

@@ -89,8 +89,7 @@ class Meter:
     """What one database did: calls by outcome, rows, and the time spent waiting and running."""
 
     __slots__ = (
-        "acquire",
-        "calls",
+        "_waits",
         "errors",
         "lost",
         "read",
@@ -106,27 +105,37 @@ class Meter:
 
     def reset(self) -> None:
         """Start again from zero."""
-        self.acquire = Histogram()
+        self._waits = Histogram()  # of those that did wait
         self.read = Histogram()
         self.write = Histogram()
         self.transaction = Histogram()
-        self.calls = self.errors = self.rows = self.resent = self.lost = self.transactions = 0
+        self.errors = self.rows = self.resent = self.lost = self.transactions = 0
 
     def tell(self, wait: float, run: float, rows: int, is_read: bool) -> None:
         """Count one answered call: *wait* seconds until its turn on a connection, *run* seconds there."""
-        self.calls += 1
-        self.rows += rows
-        acquire = self.acquire
-        if wait <= LOWEST:
-            acquire.buckets[0] += 1
-        else:
-            acquire.record(wait)
+        if rows:
+            self.rows += rows
+        if wait > LOWEST:
+            self._waits.record(wait)
         query = self.read if is_read else self.write
         if LOWEST < run < query.highest < HIGHEST:  # the common case of `record`, without its call
             query.total += run
             query.buckets[int(log(run) * _SCALE + _SHIFT)] += 1
         else:
             query.record(run)
+
+    @property
+    def calls(self) -> int:
+        """How many calls were answered."""
+        return self.read.count + self.write.count
+
+    @property
+    def acquire(self) -> Histogram:
+        """How long they waited for their turn; most did not."""
+        histogram = Histogram()
+        histogram.add(self._waits)
+        histogram.buckets[0] += self.calls - histogram.count
+        return histogram
 
     def summary(self) -> dict[str, Any]:
         """Return plain values; durations in milliseconds."""

@@ -29,8 +29,7 @@ from .types import Types
 _FATAL = int(ExecStatus.FATAL_ERROR)
 _SYNC = int(ExecStatus.PIPELINE_SYNC)
 _ABORTED = int(ExecStatus.PIPELINE_ABORTED)
-_ROWS = int(ExecStatus.TUPLES_OK)
-_DONE = {int(ExecStatus.COMMAND_OK), int(ExecStatus.TUPLES_OK)}
+_DONE = (int(ExecStatus.COMMAND_OK), int(ExecStatus.TUPLES_OK))
 _IDLE = int(TransactionStatus.IDLE)
 _CHUNK = int(ExecStatus.TUPLES_CHUNK)
 # Many rows are asked for in parts, so that they are made into objects while the server still sends: those
@@ -99,27 +98,25 @@ class Results:
         owed = self.owed
         finished: list[Job] = []
         while owed and not is_busy(pgconn):
-            job = owed[0]
             result = pgconn.get_result()
+            job = owed[0]
             if result is None:
                 if job.want != SCRIPT or self.lost is not None:
                     break
                 finished.append(self._end_script(job))
                 continue
-            if job.want == MANY:
-                result = self._count(job, result)
-                if result is None:
-                    continue
             status = result.status
             if status == _SYNC:
                 finished.append(owed.popleft())
-                continue
-            if status == _ROWS and job.want <= STATUS and not job.lead and job.error is None:
+            elif status in _DONE and job.want <= STATUS and not job.lead and job.error is None:
                 self._load(job, result)  # the common case of `_take`, without its call
-            else:
-                self._take(job, result, status)
-            if status != _CHUNK and job.want != SCRIPT:
                 pgconn.get_result()  # the None that ends a command's results, there at once
+            elif job.want != MANY:
+                self._take(job, result, status)
+                if status != _CHUNK and job.want != SCRIPT:
+                    pgconn.get_result()
+            elif self._count(job, result):
+                finished.append(owed.popleft())
         if owed and not finished:
             self._partial = True  # its answer did not fit into one read
         return finished
@@ -145,16 +142,21 @@ class Results:
         else:
             self._take_other(job, result)
 
-    def _count(self, job: Job, result: PGresult) -> PGresult | None:
+    def _count(self, job: Job, result: PGresult) -> bool:
         # The answers to the rows of an executemany, for as long as they are there: there may be very many.
         pgconn, get = self.pgconn, self.pgconn.get_result
-        following: PGresult | None = result
-        while following is not None and following.status in _DONE and not job.lead and job.error is None:
-            job.rows += 1
-            job.value += following.command_tuples or 0
+        while (status := result.status) != _SYNC:
+            if status in _DONE and not job.lead and job.error is None:
+                job.rows += 1
+                job.value += result.command_tuples or 0
+            else:
+                self._take(job, result, status)
             get()
             following = None if is_busy(pgconn) else get()
-        return following
+            if following is None:
+                return False
+            result = following
+        return True
 
     def _fail(self, job: Job, result: PGresult) -> None:
         # L2: an error after the result replaces the result.
