@@ -18,8 +18,9 @@ from typing import Any
 
 import psycopg
 
-from pgdual.core.lanes import learn
 from pgdual.core.job import STATUS, Job, command
+from pgdual.core.lanes import learn
+from pgdual.core.libpq import is_busy
 from pgdual.core.pipeline import Pipeline, check_returned
 from pgdual.core.statement import Kind
 from pgdual.errors import QueryTimeoutError
@@ -32,6 +33,13 @@ HURRY = 0.15  # seconds
 BATCH = 500
 _READ = Kind.READ
 _READABLE = select.POLLIN | select.POLLERR | select.POLLHUP
+
+
+class ThreadsPipeline(Pipeline):
+    """A pipeline whose thread keeps the interpreter's lock while it looks for results."""
+
+    __slots__ = ()
+    is_busy = staticmethod(is_busy)
 
 
 class Wire:
@@ -60,7 +68,7 @@ class Wire:
 
     def __init__(self, connection: Any, fleet: Any, retire_at: float) -> None:
         self.connection = connection
-        self.pipeline = Pipeline(connection, fleet.types, fleet.unnamed)
+        self.pipeline = ThreadsPipeline(connection, fleet.types, fleet.unnamed)
         self.retire_at = retire_at
         self.load = 0
         self.backlog = 0.0

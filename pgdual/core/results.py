@@ -7,7 +7,7 @@ constraint or a serialization failure arrives after the statement's own result (
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import psycopg
@@ -15,12 +15,12 @@ from psycopg import capabilities
 from psycopg.adapt import Transformer as NewTransformer
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq import PGconn as AnyPGconn
 from psycopg.pq.abc import PGconn, PGresult
 
 from pgdual.errors import UsageError
 
 from .job import DESCRIBE, MANY, SCRIPT, STATUS, Job
-from .libpq import is_busy
 from .loaders import REFUSED
 from .rows import Context, Prepared, made
 from .statement import READ, Statement
@@ -46,6 +46,9 @@ _CACHED_PLAN = "RevalidateCachedQuery"
 
 class Results:
     """The receiving half of a pipeline."""
+
+    is_busy: Callable[[Any], Any] = staticmethod(AnyPGconn.is_busy)
+    """Says whether a result would have to be waited for; a wire may know a better way to ask."""
 
     __slots__ = (
         "_connection",
@@ -97,6 +100,7 @@ class Results:
             self.lost = error
         owed = self.owed
         finished: list[Job] = []
+        is_busy = self.is_busy
         while owed and not is_busy(pgconn):
             result = pgconn.get_result()
             job = owed[0]
@@ -144,7 +148,7 @@ class Results:
 
     def _count(self, job: Job, result: PGresult) -> bool:
         # The answers to the rows of an executemany, for as long as they are there: there may be very many.
-        pgconn, get = self.pgconn, self.pgconn.get_result
+        pgconn, get, is_busy = self.pgconn, self.pgconn.get_result, self.is_busy
         while (status := result.status) != _SYNC:
             if status in _DONE and not job.lead and job.error is None:
                 job.rows += 1
