@@ -2,8 +2,9 @@
 
 psycopg's `is_busy` gives the lock away for a look at memory, twice a call, and a thread that others wait
 beside loses its turn with it: eight of them served a third fewer calls (bench row 9). A call through
-`ctypes.PyDLL` keeps the lock; on an event loop, where nobody waits, it is only the dearer one. The function is looked up through psycopg's own module, so it is of the libpq
-that made the connection; where it cannot be had (psycopg in pure Python, Windows) psycopg's is used.
+`ctypes.PyDLL` keeps the lock; on an event loop, where nobody waits, it would only be the dearer one. The
+function is looked up through psycopg's own module, so it is of the libpq that made the connection; where it
+cannot be had (psycopg in pure Python, Windows) psycopg's is used.
 """
 
 from __future__ import annotations

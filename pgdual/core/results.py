@@ -35,6 +35,7 @@ _CHUNK = int(ExecStatus.TUPLES_CHUNK)
 # Many rows are asked for in parts, so that they are made into objects while the server still sends: those
 # of a statement that had as many the last time. Source: bench row 12.
 LARGE = 1000
+BURST = 16  # parts that are taken in one go
 _CAN_CHUNK = capabilities.has_stream_chunked()
 # L6: a connection that held a larger message in memory is closed when it is free, to be rid of it.
 SWOLLEN = 8 << 20  # bytes
@@ -93,15 +94,14 @@ class Results:
 
         After a loss `lost` is set, and the jobs still owed will never be answered.
         """
-        pgconn = self.pgconn
+        pgconn, owed, is_busy = self.pgconn, self.owed, self.is_busy
+        finished: list[Job] = []
+        chunks = 0
         try:
             pgconn.consume_input()
         except psycopg.OperationalError as error:
             self.lost = error
-        owed = self.owed
-        finished: list[Job] = []
-        is_busy = self.is_busy
-        while owed and not is_busy(pgconn):
+        while owed and (not is_busy(pgconn) or (chunks and self._has_more(chunks))):
             result = pgconn.get_result()
             job = owed[0]
             if result is None:
@@ -117,13 +117,26 @@ class Results:
                 pgconn.get_result()  # the None that ends a command's results, there at once
             elif job.want != MANY:
                 self._take(job, result, status)
-                if status != _CHUNK and job.want != SCRIPT:
+                if status == _CHUNK:
+                    chunks += 1
+                elif job.want != SCRIPT:
                     pgconn.get_result()
             elif self._count(job, result):
                 finished.append(owed.popleft())
         if owed and not finished:
             self._partial = True  # its answer did not fit into one read
         return finished
+
+    def _has_more(self, chunks: int) -> bool:
+        # While a part of many rows was made into objects the next one has come, as a rule: to look costs less
+        # than a turn of the event loop, which has its own after a while. Source: bench row 13.
+        if chunks % BURST == 0:
+            return False
+        try:
+            self.pgconn.consume_input()
+        except psycopg.OperationalError as error:
+            self.lost = error
+        return not self.is_busy(self.pgconn)
 
     def _end_script(self, job: Job) -> Job:
         if job.placed and job.error is None and self.pgconn.transaction_status != _IDLE:
