@@ -132,7 +132,14 @@ class QueryTimeoutError(PgdualError, TimeoutError):
 
 
 class OutcomeUnknownError(PgdualError):
-    """A statement that writes was sent and its answer was lost: it may have happened or not."""
+    """A statement that writes was sent and its answer was lost: it may have happened or not.
+
+    `database` and `statement` say which; `known` says what is known of it.
+    """
+
+    database: str = ""
+    statement: str = ""
+    known: str = "sent, and not answered"
 
 
 class OutcomeUnknownTimeoutError(OutcomeUnknownError, QueryTimeoutError):

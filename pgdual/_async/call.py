@@ -19,7 +19,7 @@ from pgdual.errors import (
 )
 
 from .fleet import AsyncFleet
-from .runtime import INTERRUPTS, now
+from .runtime import INTERRUPTS, now, sleep
 
 _READ = Kind.READ
 
@@ -54,6 +54,7 @@ async def run(fleet: AsyncFleet, job: Job, timeout: float | Default | None) -> A
     """Run *job* outside of a transaction and return its value.
 
     Raises:
+        CircuitOpenError: The database is known not to answer.
         PoolTimeoutError: No wire came free within the acquire clock.
         QueryTimeoutError: No answer came within the command clock.
         OutcomeUnknownError: The connection was lost after a statement that writes was sent.
@@ -61,17 +62,18 @@ async def run(fleet: AsyncFleet, job: Job, timeout: float | Default | None) -> A
     """
     job.started = job.sent = now()
     statement = job.statement
-    tries = 0
     limit = fleet.command_timeout if timeout is DEFAULT else limit_of(fleet, timeout)
     if statement.kind is not _READ:
         check_place(statement, in_transaction=False)
+    if not (fleet.breaker.is_closed or job.admitted):
+        return await _past_breaker(fleet, job, timeout)
     while True:
         is_read = statement.kind is _READ  # a neighbour may demote it meanwhile (Q2)
         wire = fleet.place(statement)
         if wire is None:
             wire = await fleet.acquire(statement, job.started)
             job.sent = now()
-        if not tries:
+        if not job.tries:
             job.deadline = job.sent + limit
         job.placed = True
         try:
@@ -90,13 +92,21 @@ async def run(fleet: AsyncFleet, job: Job, timeout: float | Default | None) -> A
             wire.forsake(job)
             raise
         except Exception as error:
-            tries += 1
-            _decide(fleet, wire, job, error, is_read, tries)
-            job.sent = now()
+            job.tries += 1
+            await _wait_for_next(fleet, job, error, _decide(fleet, wire, job, error, is_read))
 
 
-def _decide(fleet: AsyncFleet, wire: Any, job: Job, error: Exception, is_read: bool, tries: int) -> None:
-    """Prepare *job* for another try, or raise what the caller is to see."""
+async def _past_breaker(fleet: AsyncFleet, job: Job, timeout: float | Default | None) -> Any:
+    fleet.admit(job)
+    job.admitted = True
+    try:
+        return await run(fleet, job, timeout)
+    finally:
+        fleet.breaker.withdraw(job)  # B2: whatever became of it, the next one may be the probe
+
+
+def _decide(fleet: AsyncFleet, wire: Any, job: Job, error: Exception, is_read: bool) -> float:
+    """Prepare *job* for another try and return the seconds before it, or raise what the caller is to see."""
     if isinstance(error, UsageError):
         if job.placed:  # an argument does not fit: it was not sent
             job.placed = False
@@ -109,35 +119,56 @@ def _decide(fleet: AsyncFleet, wire: Any, job: Job, error: Exception, is_read: b
         ) from None
     if isinstance(error, QueryTimeoutError):
         raise _timed_out(fleet.name, job, error) from None
-    verdict = judge(job, error, is_read)
-    if isinstance(error, QueryCanceled) and job.sent <= wire.quarantined and is_read:
-        verdict = Verdict.AGAIN  # D5: the cancel was meant for the one before it on the lane
-    if job.future is None and isinstance(error, OperationalError) and wire.dead:
-        verdict = Verdict.AGAIN  # the wire was found dead before a byte was sent
+    verdict = _judged(wire, job, error, is_read)
     if verdict is Verdict.UNKNOWN:
         fleet.meter.lost += 1
-        raise OutcomeUnknownError(
-            f"{_where(fleet.name, job)}: the connection was lost before the answer came; "
-            "it may have been done or not"
+        raise unknown(
+            fleet.name, job, "the connection was lost before the answer came; it may have been done or not"
         ) from error
-    job.losses += job.lost
-    attempts = fleet.settings.retry_max_attempts
-    if verdict is Verdict.RAISE or job.losses >= attempts or tries > fleet.max_size + attempts:
+    delay = fleet.next_try(wire, job, verdict)
+    if delay is None:
         fleet.meter.errors += 1
         raise error
     fleet.meter.resent += 1
     wire.pipeline.again(job)
     if verdict is Verdict.AS_WRITE:
         job.statement.demote()
+    return delay
 
 
-def _timed_out(database: str, job: Job, error: QueryTimeoutError) -> QueryTimeoutError:
+def _judged(wire: Any, job: Job, error: Exception, is_read: bool) -> Verdict:
+    if isinstance(error, QueryCanceled) and job.sent <= wire.quarantined and is_read:
+        return Verdict.AGAIN  # D5: the cancel was meant for the one before it on the lane
+    if job.future is None and isinstance(error, OperationalError) and wire.dead:
+        return Verdict.AGAIN  # the wire was found dead before a byte was sent
+    return judge(job, error, is_read)
+
+
+async def _wait_for_next(fleet: AsyncFleet, job: Job, error: Exception, delay: float) -> None:
+    if delay:
+        if now() + delay >= job.deadline:  # D1: all tries of a statement have one clock
+            fleet.meter.errors += 1
+            raise error
+        await sleep(delay)
+    job.sent = now()
+
+
+def _timed_out(database: str, job: Job, error: QueryTimeoutError) -> Exception:
     text = f"{_where(database, job)}: {error}"
     if job.future is None:
         return QueryTimeoutError(text, "not sent")  # while it was described
     if job.statement.kind is _READ:
         return QueryTimeoutError(text, error.outcome)
-    return OutcomeUnknownTimeoutError(text)
+    return unknown(database, job, str(error), OutcomeUnknownTimeoutError)
+
+
+def unknown(
+    database: str, job: Job, text: str, kind: type[OutcomeUnknownError] = OutcomeUnknownError
+) -> OutcomeUnknownError:
+    """Return the error that says that nobody knows what became of *job*."""
+    error = kind(f"{_where(database, job)}: {text}")
+    error.database, error.statement = database, job.statement.sql
+    return error
 
 
 def explain(database: str, job: Job, error: Exception) -> None:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from pgdual.core import health
+from pgdual.core.breaker import Breaker, CircuitBreaker
 from pgdual.core.job import Job
 from pgdual.core.meter import Meter
 from pgdual.core.rows import VALUE
@@ -43,6 +44,7 @@ class AsyncDB(AsyncQueries):
         self._statements = Statements()
         self._types = Types()
         self._meter = Meter()
+        self._breaker: Breaker | None = None
         self._hooks: list[Callable[[Any], Any]] = []
         self._fleet: AsyncFleet | None = None  # the one that was used last
         self._fleets: dict[Any, AsyncFleet] = {}  # by event loop
@@ -185,7 +187,9 @@ class AsyncDB(AsyncQueries):
         sizes = self._sizes(settings)
         # P2: both faces of one process share the figure.
         share = share_for((os.getpid(), id(self._get_settings()), self.name), sizes[1])
-        fleet = AsyncFleet(self.name, settings, sizes, share, self._types, self._meter, self._hooks)
+        fleet = AsyncFleet(
+            self.name, settings, sizes, share, self._types, self._meter, self._hooks, self._own_breaker()
+        )
         await fleet.open()
         return fleet
 
@@ -197,6 +201,12 @@ class AsyncDB(AsyncQueries):
             settings.get_dsn(self.name)
         return settings.database(self.name)
 
+    def _own_breaker(self) -> Breaker:
+        if self._breaker is None:
+            settings = self._database_settings()
+            self._breaker = Breaker(settings.breaker_failure_threshold, settings.breaker_timeout)
+        return self._breaker
+
     def _sizes(self, settings: DatabaseSettings) -> tuple[int, int]:
         workers = self._get_settings().workers
         return worker_share(settings.pool_min_size, settings.pool_max_size, workers, self.name)
@@ -204,11 +214,29 @@ class AsyncDB(AsyncQueries):
     async def use(self, settings: DatabaseSettings) -> None:
         """Close the pool and open the next one with these settings in place of the client's."""
         await self.close()
-        self._own, self._is_closed = settings, False
+        self._own, self._is_closed, self._breaker = settings, False, None
 
     async def pool(self) -> runtime.Pool[Any]:
         """Return the psycopg pool that owns the connections."""
         return (await self._ready_fleet()).pool
+
+    # -- when something is wrong -----------------------------------------------------------------
+
+    @property
+    def circuit_breaker(self) -> CircuitBreaker:
+        """The breaker of this database: its state, and `reset()`."""
+        return CircuitBreaker(self._own_breaker(), now)
+
+    async def cancel_all(self) -> int:
+        """Have the server cancel what runs for this client now, and return how many statements that were.
+
+        Their callers get QueryCanceled; what waits for a connection goes on waiting.
+        """
+        fleet = self._fleet
+        busy = [] if fleet is None else [wire for wire in list(fleet.lanes.wires) if wire.pipeline.owed]
+        for wire in busy:
+            await wire.interrupt()
+        return len(busy)
 
     # -- watching --------------------------------------------------------------------------------
 
@@ -228,8 +256,14 @@ class AsyncDB(AsyncQueries):
             fleet = await self._ready_fleet()
             in_recovery = await runtime.within(PROBE * 2, self._probe, fleet)
         except Exception as error:
-            return health.report(self.name, self._figures(), error=error)
-        return health.report(self.name, self._figures(), latency=now() - started, in_recovery=in_recovery)
+            return health.report(self.name, self._figures(), self._breaker_state(), error=error)
+        latency = now() - started
+        return health.report(
+            self.name, self._figures(), self._breaker_state(), latency=latency, in_recovery=in_recovery
+        )
+
+    def _breaker_state(self) -> str:
+        return "closed" if self._breaker is None else self._breaker.state(now()).value
 
     def _figures(self) -> dict[str, int]:
         if self._fleet is not None:
@@ -240,7 +274,9 @@ class AsyncDB(AsyncQueries):
         # On a wire that is free by then, or none: the acquire clock is longer than a probe may take.
         wire = fleet.place_alone() or await fleet.acquire(None, now() + PROBE - fleet.acquire_timeout)
         wire.release()
-        return bool(await run(fleet, self._job(VALUE, "SELECT pg_is_in_recovery()", ()), PROBE))
+        job = self._job(VALUE, "SELECT pg_is_in_recovery()", ())
+        job.admitted = job.aside = True  # B3
+        return bool(await run(fleet, job, PROBE))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {self._fleet or 'not open'}>"

@@ -35,11 +35,15 @@ class AsyncQueries:
 
     @overload
     async def fetch(
-        self, sql: str, *args: Any, into: None = None, timeout: Timeout = DEFAULT
+        self, sql: str, *args: Any, into: None = None, timeout: Timeout = DEFAULT, idempotent: bool = False
     ) -> list[Record]: ...
     @overload
-    async def fetch(self, sql: str, *args: Any, into: type[T], timeout: Timeout = DEFAULT) -> list[T]: ...
-    async def fetch(self, sql: str, *args: Any, into: Any = None, timeout: Timeout = DEFAULT) -> Any:
+    async def fetch(
+        self, sql: str, *args: Any, into: type[T], timeout: Timeout = DEFAULT, idempotent: bool = False
+    ) -> list[T]: ...
+    async def fetch(
+        self, sql: str, *args: Any, into: Any = None, timeout: Timeout = DEFAULT, idempotent: bool = False
+    ) -> Any:
         """Return all rows, an empty list if there are none.
 
         Args:
@@ -47,8 +51,11 @@ class AsyncQueries:
             args: The parameters; a str fits any type and is parsed by the server.
             into: `tuple`, `dict`, a dataclass, a pydantic model or a msgspec Struct; a Record otherwise.
             timeout: Seconds for the statement; None for no limit.
+            idempotent: That a late or repeated run of a statement that writes does no harm: it is sent again
+                where its answer was lost. In a transaction it has no effect.
 
         Raises:
+            CircuitOpenError: The database is known not to answer.
             UsageError: The call is wrong; nothing was run.
             PoolTimeoutError: No connection came free in time.
             QueryTimeoutError: No answer came in time.
@@ -58,15 +65,21 @@ class AsyncQueries:
         job = self._job(ROWS, sql, args)
         if into is not None:
             job.into = into
+        if idempotent:
+            job.idempotent = True
         return await self._run(job, timeout)
 
     @overload
     async def fetchrow(
-        self, sql: str, *args: Any, into: None = None, timeout: Timeout = DEFAULT
+        self, sql: str, *args: Any, into: None = None, timeout: Timeout = DEFAULT, idempotent: bool = False
     ) -> Record | None: ...
     @overload
-    async def fetchrow(self, sql: str, *args: Any, into: type[T], timeout: Timeout = DEFAULT) -> T | None: ...
-    async def fetchrow(self, sql: str, *args: Any, into: Any = None, timeout: Timeout = DEFAULT) -> Any:
+    async def fetchrow(
+        self, sql: str, *args: Any, into: type[T], timeout: Timeout = DEFAULT, idempotent: bool = False
+    ) -> T | None: ...
+    async def fetchrow(
+        self, sql: str, *args: Any, into: Any = None, timeout: Timeout = DEFAULT, idempotent: bool = False
+    ) -> Any:
         """Return the first row, or None if there is none.
 
         The server still sends all of them: write LIMIT 1 where there may be many. Arguments and errors
@@ -75,6 +88,8 @@ class AsyncQueries:
         job = self._job(ROW, sql, args)
         if into is not None:
             job.into = into
+        if idempotent:
+            job.idempotent = True
         return await self._run(job, timeout)
 
     async def fetchval(
@@ -83,6 +98,7 @@ class AsyncQueries:
         *args: Any,
         column: int | str = 0,
         timeout: Timeout = DEFAULT,
+        idempotent: bool = False,
     ) -> Any:
         """Return one value of the first row, or None if there is no row.
 
@@ -91,9 +107,13 @@ class AsyncQueries:
         """
         job = self._job(VALUE, sql, args)
         job.column = column
+        if idempotent:
+            job.idempotent = True
         return await self._run(job, timeout)
 
-    async def execute(self, sql: str, *args: Any, timeout: Timeout = DEFAULT) -> str:
+    async def execute(
+        self, sql: str, *args: Any, timeout: Timeout = DEFAULT, idempotent: bool = False
+    ) -> str:
         """Run a statement and return its status, such as "UPDATE 1".
 
         Without arguments *sql* may be a script of several statements; the status is the last one's.
@@ -101,6 +121,8 @@ class AsyncQueries:
         job = self._job(STATUS, sql, args)
         if job.statement.kind is Kind.SCRIPT:
             job.want = SCRIPT
+        if idempotent:
+            job.idempotent = True
         return str(await self._run(job, timeout))
 
     async def executemany(self, sql: str, rows: Iterable[Sequence[Any]], timeout: Timeout = DEFAULT) -> int:

@@ -127,6 +127,8 @@ class AsyncSession:
 
     async def _take_wire(self, started: float) -> Any:
         fleet = self.fleet
+        if not fleet.breaker.is_closed:
+            fleet.admit(self)  # B3: a transaction that has its wire goes on
         wire = self.wire = fleet.place_alone() or await fleet.acquire(None, started)
         return wire
 
@@ -222,6 +224,8 @@ class AsyncSession:
         self.fleet.meter.errors += 1
         self._note(job, error)
         explain(name, job, error)
+        if getattr(error, "in_standby", False):
+            self.fleet.evict()
         if job.want == MANY and job.error is error and not job.lead and not job.lost:
             error.add_note(f"row: {job.rows + 1}")
         if self.is_over:
@@ -333,6 +337,7 @@ class AsyncSession:
                 if not is_kept:
                     await self._undo(b"ROLLBACK")
             finally:
+                self.fleet.breaker.withdraw(self)
                 self._release()
 
     async def _commit(self) -> None:
@@ -373,10 +378,12 @@ class AsyncSession:
     def _unknown(self, error: Exception) -> Exception:
         self.fleet.meter.lost += 1
         late = isinstance(error, TimeoutError)
-        return (OutcomeUnknownTimeoutError if late else OutcomeUnknownError)(
+        lost = (OutcomeUnknownTimeoutError if late else OutcomeUnknownError)(
             f"{self.fleet.name}: the connection was lost while COMMIT ran; "
             "the transaction may have been done or not"
         )
+        lost.database, lost.statement = self.fleet.name, "COMMIT"
+        return lost
 
     def _release(self) -> None:
         wire, self.wire = self.wire, None

@@ -16,11 +16,13 @@ from weakref import WeakSet
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from pgdual.core.breaker import Breaker
 from pgdual.core.lanes import Lanes
 from pgdual.core.meter import Meter
+from pgdual.core.retry import Backoff, Budget
 from pgdual.core.sizing import Share
 from pgdual.core.types import Types
-from pgdual.core.verdict import is_final
+from pgdual.core.verdict import is_final, is_full
 from pgdual.errors import ClientClosedError, ConfigurationError, PoolTimeoutError
 from pgdual.settings import DatabaseSettings
 
@@ -35,6 +37,7 @@ TICK = 1.0  # seconds
 # Nothing on stderr where the program has not set logging up: what went wrong is in the errors, too.
 for _name in ("pgdual", "psycopg.pool"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
+_logger = logging.getLogger("pgdual.breaker")
 
 
 class AsyncSupply:
@@ -45,13 +48,18 @@ class AsyncSupply:
 
     def __init__(
         self, name: str, settings: DatabaseSettings, sizes: tuple[int, int], share: Share, types: Types,
-        meter: Meter, hooks: Sequence[Callable[[Any], Any]],
+        meter: Meter, hooks: Sequence[Callable[[Any], Any]], breaker: Breaker,
     ) -> None:  # fmt: skip
         self.name = name
         self.settings = settings
         self.types = types
         self.meter = meter
         self.hooks = hooks
+        self.breaker = breaker
+        self.budget = Budget()
+        self.backoff = Backoff(
+            settings.retry_initial_delay, settings.retry_backoff_factor, settings.retry_max_delay
+        )
         self.home: Any = runtime.here()
         runtime.check_home(self.home)
         self.min_size, self.max_size = sizes
@@ -234,20 +242,31 @@ class AsyncSupply:
         return True
 
     def connected(self, connection: Any) -> None:
-        """Remember a connection that the pool has made."""
+        """Remember a connection that the pool has made; the server is there (B1)."""
         self._connections.add(connection)
+        self.breaker.succeed()
 
     def not_connected(self, error: Exception) -> None:
         """Hear why the pool could not connect; if it will not get better, tell those who wait."""
         self.last_error = error
         if is_final(error):
             self._fail_waiting(error)
+        elif not (self.lanes.wires or is_full(error)):
+            self.incident()
+
+    def incident(self, generation: int | None = None) -> None:
+        """Tell the breaker that the server did not answer (B2)."""
+        if self.breaker.fail(now(), generation):
+            text = "[CIRCUIT OPEN] %s after %d failures; next probe in %.1fs"
+            _logger.warning(text, self.name, self.breaker.failures, self.breaker.seconds)
 
     # -- giving up -------------------------------------------------------------------------------
 
-    def lost(self, wire: Any) -> None:
+    def lost(self, wire: Any, is_incident: bool) -> None:
         """Forget a wire whose connection is gone, and make another where one is needed."""
         self._removed(wire)
+        if is_incident:
+            self.incident(wire.generation)
         if not self.is_closed:
             background(self._replace, wire.connection)
 

@@ -20,7 +20,7 @@ import psycopg
 
 from pgdual.core.job import COMMAND, STATUS, Job, command
 from pgdual.core.lanes import learn
-from pgdual.core.pipeline import Pipeline, check_returned
+from pgdual.core.pipeline import Pipeline, check_returned, is_incident
 from pgdual.core.statement import Kind
 from pgdual.errors import QueryTimeoutError
 
@@ -38,17 +38,18 @@ class Wire:
 
     __slots__ = (
         "_fd", "_fleet", "_last", "_loop", "_poll", "_reading", "_timer", "_watch", "_writing", "alone",
-        "backlog", "closing", "connection", "dead", "dirty", "idle_since", "load", "pipeline",
-        "quarantined", "read_only", "retire_at", "settling", "slow",
+        "backlog", "charged", "closing", "connection", "dead", "dirty", "generation", "idle_since", "load",
+        "pipeline", "quarantined", "read_only", "retire_at", "settling", "slow",
     )  # fmt: skip
 
     def __init__(self, connection: Any, fleet: Any, retire_at: float) -> None:
         self.connection = connection
         self.pipeline = Pipeline(connection, fleet.types, fleet.unnamed)
         self.retire_at = retire_at
+        self.generation = fleet.breaker.generation
         self.load = 0
         self.backlog = self.idle_since = self._last = 0.0
-        self.alone = self.closing = self.slow = self.read_only = self.dirty = self.dead = False
+        self.alone = self.closing = self.slow = self.read_only = self.dirty = self.dead = self.charged = False
         self._fleet = fleet
         self._loop = asyncio.get_running_loop()
         self._fd = connection.pgconn.socket
@@ -192,6 +193,8 @@ class Wire:
                 lone = False
             begun += step
         self._last = moment
+        if fleet.breaker.failures:
+            fleet.breaker.succeed()
         if placed and fleet.answered(self, placed, moment):
             fleet.mend(self)
         self._hand_out(iter(finished))
@@ -313,6 +316,7 @@ class Wire:
             self.lose(psycopg.OperationalError("the server did not answer a cancel request"), cancelled=job)
         while not self.dead:
             fence = command(b"")
+            fence.aside = job.abandoned
             fence.deadline = now() + PATIENCE * 10
             try:
                 await self.answer(fence)
@@ -335,17 +339,14 @@ class Wire:
         self.pipeline.lost = error
         jobs = self.pipeline.lose()
         self.connection.pgconn.finish()
-        self._fleet.lost(self)
+        self._fleet.lost(self, is_incident(error, jobs))
         if cancelled in jobs:
             cancelled.error = QueryTimeoutError("no answer within the time limit", "unknown")
         self._loop.call_soon(self._hand_out, iter(jobs))
 
     def detach(self) -> None:
-        """Stop watching the socket.
-
-        Only what is watched: the number of a closed socket may be another connection's by now.
-        """
-        if self._reading:
+        """Stop watching the socket."""
+        if self._reading:  # else its number may be another connection's by now
             self._reading = False
             self._loop.remove_reader(self._fd)
         if self._writing:
@@ -392,10 +393,8 @@ class Wire:
         self._loop.add_reader(self._fd, self._on_readable)
 
     async def clean(self) -> None:
-        """Make the session as new: nothing of the last caller stays (L7).
-
-        psycopg's own waits take the standing reader away, so it is registered anew.
-        """
+        """Make the session as new: nothing of the last caller stays (L7)."""
+        # psycopg's own waits take the standing reader away; it is registered anew.
         await self._fleet.renew(await self.lend())
         self.read_only = self.dirty = False
         self._attach()

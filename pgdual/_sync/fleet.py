@@ -7,6 +7,7 @@ they come from and go to. `core.lanes` decides which wire a call takes; here is 
 
 from __future__ import annotations
 
+from random import random
 from typing import Any
 
 import psycopg
@@ -14,10 +15,11 @@ import psycopg
 from pgdual.core.job import DESCRIBE, SCRIPT, Job, command
 from pgdual.core.lanes import WINDOW
 from pgdual.core.statement import Kind, Statement, check_single
-from pgdual.errors import ClientClosedError, PoolTimeoutError
+from pgdual.core.verdict import Verdict
+from pgdual.errors import CircuitOpenError, ClientClosedError, PoolTimeoutError
 
 from . import runtime
-from .runtime import DEPTH, INTERRUPTS, Turn, critical, now, soon
+from .runtime import DEPTH, INTERRUPTS, Turn, background, critical, now, soon
 from .supply import Supply
 
 _READ = Kind.READ
@@ -180,6 +182,54 @@ class Fleet(Supply):
         except INTERRUPTS:
             wire.forsake(job)
             raise
+
+    # -- when something is wrong -----------------------------------------------------------------
+
+    def admit(self, caller: Any) -> None:
+        """Let *caller* past the breaker, which is not closed (B1).
+
+        Raises:
+            CircuitOpenError: The database is known not to answer.
+        """
+        wait = self.breaker.admit(now(), caller)
+        if wait:
+            self.meter.refused += 1
+            raise CircuitOpenError(
+                f"{self.name}: refused at once, the database did not answer {self.breaker.failures} times "
+                f"in a row; the next probe is let through in {wait:.1f} s",
+                wait,
+            )
+
+    def next_try(self, wire: Any, job: Job, verdict: Verdict) -> float | None:
+        """Return the seconds until *job* is to be tried again after *verdict*, or None to give up (O2)."""
+        settings = self.settings
+        if verdict is Verdict.AFTER_LOSS:
+            job.losses += 1
+            number, most = job.losses, settings.retry_max_attempts
+            paid = wire.charged or self.budget.take(self.meter.calls)
+            wire.charged = True  # the READs of one lost lane cost one token
+        elif verdict is Verdict.AFTER_CONFLICT:
+            job.conflicts += 1
+            number, most = job.conflicts, settings.deadlock_max_attempts
+            paid = self.budget.take(self.meter.calls)
+        elif verdict is Verdict.ELSEWHERE:
+            self.evict()
+            job.losses += 1
+            number, most, paid = job.losses + 1, settings.retry_max_attempts + 1, True
+        else:  # it was not run
+            number, most, paid = 1, 2, verdict is not Verdict.RAISE and job.tries <= self.max_size + 3
+        if number >= most or not paid:
+            return None
+        return 0.0 if number == 1 else self.backoff.delay(number, random())  # noqa: S311 - jitter
+
+    @critical
+    def evict(self) -> None:
+        """Give up every connection there is, as soon as it is free; new ones may lead to another server."""
+        for wire in self.lanes.wires:
+            wire.retire_at = 0.0
+        for wire in list(self.lanes.idle):
+            self.lanes.remove(wire)
+            background(self._drop, wire)
 
     # -- giving it back --------------------------------------------------------------------------
 

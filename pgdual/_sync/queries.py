@@ -36,11 +36,15 @@ class Queries:
 
     @overload
     def fetch(
-        self, sql: str, *args: Any, into: None = None, timeout: Timeout = DEFAULT
+        self, sql: str, *args: Any, into: None = None, timeout: Timeout = DEFAULT, idempotent: bool = False
     ) -> list[Record]: ...
     @overload
-    def fetch(self, sql: str, *args: Any, into: type[T], timeout: Timeout = DEFAULT) -> list[T]: ...
-    def fetch(self, sql: str, *args: Any, into: Any = None, timeout: Timeout = DEFAULT) -> Any:
+    def fetch(
+        self, sql: str, *args: Any, into: type[T], timeout: Timeout = DEFAULT, idempotent: bool = False
+    ) -> list[T]: ...
+    def fetch(
+        self, sql: str, *args: Any, into: Any = None, timeout: Timeout = DEFAULT, idempotent: bool = False
+    ) -> Any:
         """Return all rows, an empty list if there are none.
 
         Args:
@@ -48,8 +52,11 @@ class Queries:
             args: The parameters; a str fits any type and is parsed by the server.
             into: `tuple`, `dict`, a dataclass, a pydantic model or a msgspec Struct; a Record otherwise.
             timeout: Seconds for the statement; None for no limit.
+            idempotent: That a late or repeated run of a statement that writes does no harm: it is sent again
+                where its answer was lost. In a transaction it has no effect.
 
         Raises:
+            CircuitOpenError: The database is known not to answer.
             UsageError: The call is wrong; nothing was run.
             PoolTimeoutError: No connection came free in time.
             QueryTimeoutError: No answer came in time.
@@ -59,15 +66,21 @@ class Queries:
         job = self._job(ROWS, sql, args)
         if into is not None:
             job.into = into
+        if idempotent:
+            job.idempotent = True
         return self._run(job, timeout)
 
     @overload
     def fetchrow(
-        self, sql: str, *args: Any, into: None = None, timeout: Timeout = DEFAULT
+        self, sql: str, *args: Any, into: None = None, timeout: Timeout = DEFAULT, idempotent: bool = False
     ) -> Record | None: ...
     @overload
-    def fetchrow(self, sql: str, *args: Any, into: type[T], timeout: Timeout = DEFAULT) -> T | None: ...
-    def fetchrow(self, sql: str, *args: Any, into: Any = None, timeout: Timeout = DEFAULT) -> Any:
+    def fetchrow(
+        self, sql: str, *args: Any, into: type[T], timeout: Timeout = DEFAULT, idempotent: bool = False
+    ) -> T | None: ...
+    def fetchrow(
+        self, sql: str, *args: Any, into: Any = None, timeout: Timeout = DEFAULT, idempotent: bool = False
+    ) -> Any:
         """Return the first row, or None if there is none.
 
         The server still sends all of them: write LIMIT 1 where there may be many. Arguments and errors
@@ -76,6 +89,8 @@ class Queries:
         job = self._job(ROW, sql, args)
         if into is not None:
             job.into = into
+        if idempotent:
+            job.idempotent = True
         return self._run(job, timeout)
 
     def fetchval(
@@ -84,6 +99,7 @@ class Queries:
         *args: Any,
         column: int | str = 0,
         timeout: Timeout = DEFAULT,
+        idempotent: bool = False,
     ) -> Any:
         """Return one value of the first row, or None if there is no row.
 
@@ -92,9 +108,13 @@ class Queries:
         """
         job = self._job(VALUE, sql, args)
         job.column = column
+        if idempotent:
+            job.idempotent = True
         return self._run(job, timeout)
 
-    def execute(self, sql: str, *args: Any, timeout: Timeout = DEFAULT) -> str:
+    def execute(
+        self, sql: str, *args: Any, timeout: Timeout = DEFAULT, idempotent: bool = False
+    ) -> str:
         """Run a statement and return its status, such as "UPDATE 1".
 
         Without arguments *sql* may be a script of several statements; the status is the last one's.
@@ -102,6 +122,8 @@ class Queries:
         job = self._job(STATUS, sql, args)
         if job.statement.kind is Kind.SCRIPT:
             job.want = SCRIPT
+        if idempotent:
+            job.idempotent = True
         return str(self._run(job, timeout))
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]], timeout: Timeout = DEFAULT) -> int:

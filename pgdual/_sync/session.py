@@ -128,6 +128,8 @@ class Session:
 
     def _take_wire(self, started: float) -> Any:
         fleet = self.fleet
+        if not fleet.breaker.is_closed:
+            fleet.admit(self)  # B3: a transaction that has its wire goes on
         wire = self.wire = fleet.place_alone() or fleet.acquire(None, started)
         return wire
 
@@ -223,6 +225,8 @@ class Session:
         self.fleet.meter.errors += 1
         self._note(job, error)
         explain(name, job, error)
+        if getattr(error, "in_standby", False):
+            self.fleet.evict()
         if job.want == MANY and job.error is error and not job.lead and not job.lost:
             error.add_note(f"row: {job.rows + 1}")
         if self.is_over:
@@ -334,6 +338,7 @@ class Session:
                 if not is_kept:
                     self._undo(b"ROLLBACK")
             finally:
+                self.fleet.breaker.withdraw(self)
                 self._release()
 
     def _commit(self) -> None:
@@ -374,10 +379,12 @@ class Session:
     def _unknown(self, error: Exception) -> Exception:
         self.fleet.meter.lost += 1
         late = isinstance(error, TimeoutError)
-        return (OutcomeUnknownTimeoutError if late else OutcomeUnknownError)(
+        lost = (OutcomeUnknownTimeoutError if late else OutcomeUnknownError)(
             f"{self.fleet.name}: the connection was lost while COMMIT ran; "
             "the transaction may have been done or not"
         )
+        lost.database, lost.statement = self.fleet.name, "COMMIT"
+        return lost
 
     def _release(self) -> None:
         wire, self.wire = self.wire, None

@@ -21,7 +21,7 @@ import psycopg
 from pgdual.core.job import STATUS, Job, command
 from pgdual.core.lanes import learn
 from pgdual.core.libpq import is_busy
-from pgdual.core.pipeline import Pipeline, check_returned
+from pgdual.core.pipeline import Pipeline, check_returned, is_incident
 from pgdual.core.statement import Kind
 from pgdual.errors import QueryTimeoutError
 
@@ -51,10 +51,12 @@ class Wire:
         "_poll",
         "alone",
         "backlog",
+        "charged",
         "closing",
         "connection",
         "dead",
         "dirty",
+        "generation",
         "idle_since",
         "load",
         "pipeline",
@@ -70,9 +72,10 @@ class Wire:
         self.connection = connection
         self.pipeline = ThreadsPipeline(connection, fleet.types, fleet.unnamed)
         self.retire_at = retire_at
+        self.generation = fleet.breaker.generation
         self.load = 0
         self.backlog = 0.0
-        self.alone = self.closing = self.slow = self.read_only = self.dirty = self.dead = False
+        self.alone = self.closing = self.slow = self.read_only = self.dirty = self.dead = self.charged = False
         self.idle_since = 0.0
         self._fleet = fleet
         self._last = 0.0
@@ -232,6 +235,8 @@ class Wire:
             run = moment - job.sent
             fleet.meter.tell(job.sent - job.started, run, job.rows, statement.kind is _READ)
             statement.service = learn(statement.service, run)
+        if fleet.breaker.failures and not job.lost:
+            fleet.breaker.succeed()
         if job.placed:
             job.placed = False
             if fleet.answered(self, 1, moment):
@@ -269,10 +274,10 @@ class Wire:
             return
         self.dead = True
         self.pipeline.lost = error
-        self.pipeline.lose()
+        jobs = self.pipeline.lose()
         self._wake()
         self.connection.pgconn.finish()
-        self._fleet.lost(self)
+        self._fleet.lost(self, is_incident(error, jobs))
 
     def _wake(self) -> None:
         # Another thread may be polling the socket; closing it would not wake that one.

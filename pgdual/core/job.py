@@ -37,6 +37,11 @@ class Job:
     losses = 0  # how many connections went while it was on them
     placed = False  # it counts in its wire's load
     abandoned = False  # nobody waits for its answer
+    idempotent = False  # a late or repeated run is harmless, says the user
+    admitted = False  # the breaker has let it through
+    aside = False  # the breaker does not count what becomes of it (B3)
+    tries = 0
+    conflicts = 0  # how often it was rolled back for another's sake
     expired = False  # its deadline has passed and the server was asked to cancel it
     rows = 0  # that came back
     lead = 0  # results that come before its own: BEGIN, Parse, Close

@@ -93,6 +93,7 @@ class Meter:
         "errors",
         "lost",
         "read",
+        "refused",
         "resent",
         "rows",
         "transaction",
@@ -109,7 +110,7 @@ class Meter:
         self.read = Histogram()
         self.write = Histogram()
         self.transaction = Histogram()
-        self.errors = self.rows = self.resent = self.lost = self.transactions = 0
+        self.errors = self.refused = self.rows = self.resent = self.lost = self.transactions = 0
 
     def tell(self, wait: float, run: float, rows: int, is_read: bool) -> None:
         """Count one answered call: *wait* seconds until its turn on a connection, *run* seconds there."""
@@ -146,6 +147,7 @@ class Meter:
             "calls": self.calls,
             "rows": self.rows,
             "errors": self.errors,
+            "refused": self.refused,
             "resent": self.resent,
             "lost": self.lost,
             "transactions": self.transactions,

@@ -20,7 +20,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGconn
 
-from pgdual.errors import UsageError
+from pgdual.errors import QueryTimeoutError, UsageError
 
 from .job import COMMAND, DESCRIBE, SCRIPT, Job, encoded, plan_of
 from .results import Results
@@ -227,6 +227,12 @@ class Pipeline(Results):
         for text in texts:
             self.pgconn.send_query_params(text, None)
         self.pgconn.pipeline_sync()
+
+
+def is_incident(error: Exception, jobs: Iterable[Job]) -> bool:
+    """True if a connection that ended in *error* with *jobs* in flight tells of a server in trouble (B2)."""
+    is_silent = isinstance(error, (psycopg.OperationalError, QueryTimeoutError))
+    return is_silent and any(not (job.abandoned or job.aside) for job in jobs)
 
 
 def check_returned(connection: Any) -> None:

@@ -40,6 +40,8 @@ _CAN_CHUNK = capabilities.has_stream_chunked()
 # L6: a connection that held a larger message in memory is closed when it is free, to be rid of it.
 SWOLLEN = 8 << 20  # bytes
 _TIME_ZONE = b"TimeZone"
+_IN_STANDBY = b"in_hot_standby"  # reported by PostgreSQL 14 and later
+_READ_ONLY_SESSION = "25006"
 _NOT_PREPARED, _PREPARED_ALREADY, _NOT_SUPPORTED = "26000", "42P05", "0A000"
 # Source: plancache.c; the message is translated, the routine's name is not.
 _CACHED_PLAN = "RevalidateCachedQuery"
@@ -181,6 +183,8 @@ class Results:
         if error.sqlstate is None:  # libpq's own words for a lost connection
             error = psycopg.OperationalError(str(error))
         job.error = error
+        if error.sqlstate == _READ_ONLY_SESSION:
+            error.in_standby = self.pgconn.parameter_status(_IN_STANDBY) == b"on"  # type: ignore[attr-defined]
         statement = job.statement
         if job.lead and job.parses:
             self.prepared.pop(statement.name, None)

@@ -1,44 +1,95 @@
-"""What may be done about an error: one table, by SQLSTATE and by what is known of the statement.
+"""What may be done about an error: one table, by what failed and by what the statement is.
 
 The one question behind it is whether the statement can have had an effect. A statement that was not
-sent, or that the server refused before running it, may be sent again; a READ may be sent again whatever
-became of it; a write whose answer was lost may not (O1).
+sent, or that the server refused or rolled back, may be sent again; a READ may be sent again whatever
+became of it; a write whose answer was lost may not (O1), unless its user said that a repeated run is
+harmless.
 """
 
 from __future__ import annotations
 
 from enum import Enum
+from typing import NamedTuple
 
 from .job import Job
+from .statement import SCRIPT
 
 
 class Verdict(Enum):
     """What the one loop does next."""
 
     RAISE = "raise"
-    AGAIN = "send it again"
+    AGAIN = "send it again, at once"
+    AFTER_LOSS = "send it again on another connection"
+    AFTER_CONFLICT = "send it again: it was rolled back"
     AS_WRITE = "send it again on a session that may write"
+    ELSEWHERE = "give up this server's connections, and send it again"
     UNKNOWN = "raise OutcomeUnknownError"
 
 
+class Failure(Enum):
+    """What became of a statement that failed."""
+
+    LOST = "its connection was lost before the answer came"
+    CONFLICT = "deadlock or serialization failure: it was rolled back"
+    STANDBY = "the server refuses to write: it is a standby now"
+    READ_ONLY = "the session refuses to write"
+    UNPREPARED = "the prepared statement is gone, outdated or there already: it was not run"
+    OTHER = "any other error"
+
+
+class Row(NamedTuple):
+    """A row of the table: what is done about one failure, by the statement."""
+
+    read: Verdict
+    write: Verdict
+    commits: Verdict  # CALL, DO or a script: it may have committed inside
+    idempotent: Verdict  # a repeated run is harmless, says the user
+
+
+_RAISE, _AGAIN, _UNKNOWN = Verdict.RAISE, Verdict.AGAIN, Verdict.UNKNOWN
+_LOSS, _CONFLICT, _ELSEWHERE = Verdict.AFTER_LOSS, Verdict.AFTER_CONFLICT, Verdict.ELSEWHERE
+TABLE = {
+    Failure.LOST: Row(_LOSS, _UNKNOWN, _UNKNOWN, _LOSS),
+    Failure.CONFLICT: Row(_CONFLICT, _CONFLICT, _RAISE, _CONFLICT),
+    Failure.STANDBY: Row(_ELSEWHERE, _ELSEWHERE, _ELSEWHERE, _ELSEWHERE),
+    Failure.READ_ONLY: Row(Verdict.AS_WRITE, _RAISE, _RAISE, _RAISE),
+    Failure.UNPREPARED: Row(_AGAIN, _AGAIN, _AGAIN, _AGAIN),
+    Failure.OTHER: Row(_RAISE, _RAISE, _RAISE, _RAISE),
+}
 # Source: PostgreSQL's errcodes.txt.
 _BY_STATE = {
-    "26000": Verdict.AGAIN,  # the prepared statement does not exist; the pipeline knows now
-    "42P05": Verdict.AGAIN,  # it exists already
+    "40001": Failure.CONFLICT,
+    "40P01": Failure.CONFLICT,
+    "25006": Failure.READ_ONLY,
+    "26000": Failure.UNPREPARED,
+    "42P05": Failure.UNPREPARED,
 }
-_READ_ONLY = "25006"
+
+
+def failure(job: Job, error: Exception) -> Failure:
+    """Return what became of *job*, which ended in *error*."""
+    if job.lost:
+        return Failure.LOST
+    if getattr(error, "outdated", False):
+        return Failure.UNPREPARED
+    found = _BY_STATE.get(getattr(error, "sqlstate", None) or "", Failure.OTHER)
+    if found is Failure.READ_ONLY and getattr(error, "in_standby", False):
+        return Failure.STANDBY
+    if found is Failure.UNPREPARED and job.statement.kind is SCRIPT:
+        return Failure.OTHER  # nothing of ours is prepared in it
+    return found
 
 
 def judge(job: Job, error: Exception, is_read: bool) -> Verdict:
     """Return what to do after *job* ended in *error* outside of a transaction, sent as a READ or not."""
-    if job.lost:
-        return Verdict.AGAIN if is_read else Verdict.UNKNOWN
-    state = getattr(error, "sqlstate", None)
-    if state == _READ_ONLY and is_read:
-        return Verdict.AS_WRITE
-    if getattr(error, "outdated", False):
-        return Verdict.AGAIN
-    return _BY_STATE.get(state or "", Verdict.RAISE)
+    found = failure(job, error)
+    row = TABLE[found]
+    if is_read:
+        return row.read
+    if job.statement.may_commit and not (found is Failure.LOST and job.idempotent):
+        return row.commits
+    return row.idempotent if job.idempotent else row.write
 
 
 # A server that answers a connection attempt with one of these will not answer otherwise in a moment.
@@ -56,9 +107,20 @@ _FINAL = (
     "server does not support SSL",
     "certificate verify failed",
 )
+# 53300: the server is well, and full.
+_FULL = ("too many clients already", "remaining connection slots are reserved", "too many connections for")
 
 
 def is_final(error: Exception) -> bool:
     """True if connecting again would fail the same way: a wrong password, no such database."""
+    return _says(error, _FINAL)
+
+
+def is_full(error: Exception) -> bool:
+    """True if the server takes no more connections just now, which is no incident (B2)."""
+    return _says(error, _FULL)
+
+
+def _says(error: Exception, words: tuple[str, ...]) -> bool:
     text = str(error)
-    return any(words in text for words in _FINAL)
+    return any(one in text for one in words)

@@ -7,7 +7,7 @@ from psycopg.errors import lookup
 from pgdual.core.job import Job
 from pgdual.core.rows import ROWS
 from pgdual.core.statement import Kind, Statement
-from pgdual.core.verdict import Verdict, is_final, judge
+from pgdual.core.verdict import TABLE, Failure, Verdict, is_final, is_full, judge
 
 READ = "select 1"
 WRITE = "update t set a = 1"
@@ -17,60 +17,79 @@ TEXTS = [READ, WRITE, CALL, SCRIPT]
 LOST = psycopg.OperationalError("server closed the connection unexpectedly")
 
 
-def error(state, *, outdated=False):
+def error(state, **marks):
     made = lookup(state)("what the server said")
-    made.outdated = outdated  # as the pipeline marks it
+    vars(made).update(marks)  # as the pipeline marks it: outdated, in_standby
     return made
 
 
-def verdict_on(sql, problem, *, lost=False):
+def verdict_on(sql, problem, *, lost=False, idempotent=False):
     statement = Statement(sql)
     job = Job(ROWS, statement)
-    job.lost = lost
+    job.lost, job.idempotent = lost, idempotent
     return judge(job, problem, statement.kind is Kind.READ)
 
 
-@pytest.mark.parametrize("sql", TEXTS)
+# The rows of the retry table: what failed, and what is done for a READ, a WRITE, CALL, a SCRIPT, and a
+# WRITE and a CALL of which the user said that they are idempotent.
+CASES = [(READ, False), (WRITE, False), (CALL, False), (SCRIPT, False), (WRITE, True), (CALL, True)]
+ROWS_OF_THE_TABLE = {
+    "40001": (error("40001"), "CONFLICT CONFLICT RAISE RAISE CONFLICT RAISE"),
+    "40P01": (error("40P01"), "CONFLICT CONFLICT RAISE RAISE CONFLICT RAISE"),
+    "25006 of a standby": (error("25006", in_standby=True), "ELSEWHERE " * 6),
+    "25006": (error("25006", in_standby=False), "AS_WRITE RAISE RAISE RAISE RAISE RAISE"),
+    "26000": (error("26000"), "AGAIN AGAIN AGAIN RAISE AGAIN AGAIN"),
+    "42P05": (error("42P05"), "AGAIN AGAIN AGAIN RAISE AGAIN AGAIN"),
+    "0A000 cached plan": (error("0A000", outdated=True), "AGAIN " * 6),
+    "0A000": (error("0A000"), "RAISE " * 6),
+    "57014": (error("57014"), "RAISE " * 6),
+    "25P03": (error("25P03"), "RAISE " * 6),
+    "25P04": (error("25P04"), "RAISE " * 6),
+    "22003": (error("22003"), "RAISE " * 6),
+    "23505": (error("23505"), "RAISE " * 6),
+    "42601": (error("42601"), "RAISE " * 6),
+    "53400": (error("53400"), "RAISE " * 6),
+    "no state": (psycopg.OperationalError("no state"), "RAISE " * 6),
+    "not the server's": (ValueError("x"), "RAISE " * 6),
+}
+SHORT = {"CONFLICT": Verdict.AFTER_CONFLICT, **Verdict.__members__}
+
+
+@pytest.mark.parametrize(("problem", "verdicts"), ROWS_OF_THE_TABLE.values(), ids=ROWS_OF_THE_TABLE)
+def test_a_row_of_the_table(problem, verdicts):
+    """The server's answer is judged by its state and by what the statement is."""
+    found = [verdict_on(sql, problem, idempotent=idempotent) for sql, idempotent in CASES]
+    assert found == [SHORT[name] for name in verdicts.split()]
+
+
 @pytest.mark.parametrize(
-    ("problem", "verdict"),
+    "problem",
+    [LOST, error("57P01"), error("40001"), error("26000"), error("25006", in_standby=True), ValueError("x")],
+)
+def test_what_was_lost_in_flight(problem):
+    """O1: a READ whose answer was lost is sent again, a WRITE on its user's word, whatever came with it."""
+    found = [verdict_on(sql, problem, lost=True, idempotent=idempotent) for sql, idempotent in CASES]
+    again, unknown = Verdict.AFTER_LOSS, Verdict.UNKNOWN
+    assert found == [again, unknown, unknown, unknown, again, again]
+
+
+def test_every_failure_has_a_row():
+    """The table has no gap."""
+    assert set(TABLE) == set(Failure)
+
+
+@pytest.mark.parametrize(
+    ("text", "full"),
     [
-        (error("26000"), Verdict.AGAIN),
-        (error("42P05"), Verdict.AGAIN),
-        (error("0A000", outdated=True), Verdict.AGAIN),
-        (error("0A000"), Verdict.RAISE),
-        (lookup("0A000")("made by hand"), Verdict.RAISE),
-        (error("57014"), Verdict.RAISE),
-        (error("25P03"), Verdict.RAISE),
-        (error("23505"), Verdict.RAISE),
-        (error("42601"), Verdict.RAISE),
-        (error("22003"), Verdict.RAISE),
-        (ValueError("not the server's"), Verdict.RAISE),
-        (psycopg.OperationalError("no state"), Verdict.RAISE),
+        ("FATAL:  sorry, too many clients already", True),
+        ("FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute", True),
+        ('FATAL:  too many connections for role "u"', True),
+        ("FATAL:  the database system is starting up", False),
     ],
-    ids=lambda value: getattr(value, "sqlstate", None) or str(value),
 )
-def test_an_answer_has_one_verdict_whatever_the_text(sql, problem, verdict):
-    """An answer of the server that says what it is, is judged by its state alone."""
-    assert verdict_on(sql, problem) is verdict
-
-
-@pytest.mark.parametrize(
-    ("sql", "verdict"),
-    [(READ, Verdict.AS_WRITE), (WRITE, Verdict.RAISE), (CALL, Verdict.RAISE), (SCRIPT, Verdict.RAISE)],
-)
-def test_a_read_that_writes_is_sent_as_a_write(sql, verdict):
-    """Q2: 25006 on what was taken for a READ means that it is none; on others it is the user's."""
-    assert verdict_on(sql, error("25006")) is verdict
-
-
-@pytest.mark.parametrize(
-    ("sql", "verdict"),
-    [(READ, Verdict.AGAIN), (WRITE, Verdict.UNKNOWN), (CALL, Verdict.UNKNOWN), (SCRIPT, Verdict.UNKNOWN)],
-)
-@pytest.mark.parametrize("problem", [LOST, error("57P01"), error("26000"), error("25006"), ValueError("x")])
-def test_what_was_lost_in_flight(sql, verdict, problem):
-    """O1: a READ whose answer was lost is sent again, anything else never, whatever error came with it."""
-    assert verdict_on(sql, problem, lost=True) is verdict
+def test_a_full_server_is_no_incident(text, full):
+    """B2: 53300 says that the server is well."""
+    assert is_full(psycopg.OperationalError(text)) is full
 
 
 @pytest.mark.parametrize(

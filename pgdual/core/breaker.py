@@ -1,0 +1,124 @@
+"""When calls are refused at once because the server is known not to answer (B1, B2).
+
+A transition table: CLOSED lets everything through and counts incidents in a row; OPEN refuses until its
+time is over; HALF_OPEN lets one probe through, whose answer closes it and whose failure opens it anew. A
+connection that could be made closes it from any state. Nothing here reads a clock: callers bring `now`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """What the breaker does with a call."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half-open"
+
+
+class Breaker:
+    """The breaker of one database.
+
+    Args:
+        threshold: Incidents in a row that open it.
+        seconds: How long it stays open before a probe is let through.
+    """
+
+    def __init__(self, threshold: int, seconds: float) -> None:
+        self.threshold = threshold
+        self.seconds = seconds
+        self.is_closed = True  # all that a call looks at while nothing is wrong
+        self.failures = 0  # incidents since the last answer
+        self.openings = 0
+        self._until = 0.0
+        self._probe: object | None = None  # who is on its way while it is half open
+        self.generation = 0  # B2: of the wires that are made now; those of one are lost together
+
+    def state(self, now: float) -> State:
+        """Return its state at *now*."""
+        if self.is_closed:
+            return State.CLOSED
+        return State.OPEN if now < self._until else State.HALF_OPEN
+
+    def left(self, now: float) -> float:
+        """Return the seconds until a probe is let through; 0.0 unless it is open."""
+        return 0.0 if self.is_closed else max(self._until - now, 0.0)
+
+    def admit(self, now: float, caller: object) -> float:
+        """Return 0.0 if *caller* may go on, or the seconds until it is worth trying again.
+
+        Who is let through while it is half open is the probe: it ends in `succeed`, `fail` or `withdraw`.
+        """
+        if self.is_closed:
+            return 0.0
+        if now < self._until:
+            return self._until - now
+        if self._probe is None or self._probe is caller:
+            self._probe = caller
+            return 0.0
+        return self.seconds
+
+    def withdraw(self, caller: object) -> None:
+        """Free the probe's place if it is *caller*'s: it was cancelled, or failed on its own account."""
+        if self._probe is caller:
+            self._probe = None
+
+    def succeed(self) -> None:
+        """Count an answer of the server, or a connection that was made."""
+        self.failures = 0
+        self.is_closed = True
+        self._probe = None
+        self._until = 0.0
+
+    def fail(self, now: float, generation: int | None = None) -> bool:
+        """Count an incident; return True if it opened the breaker.
+
+        Args:
+            generation: Of the wire that was lost. All wires of one generation are one incident.
+        """
+        if generation is not None:
+            if generation < self.generation:
+                return False
+            self.generation += 1
+        self.failures += 1
+        is_open = not self.is_closed and now < self._until
+        if is_open or (self.is_closed and self.failures < self.threshold):
+            return False  # what fails while it is open does not keep it open for longer
+        self.is_closed = False
+        self._probe = None
+        self._until = now + self.seconds
+        self.openings += 1
+        return True
+
+
+class CircuitBreaker:
+    """A database's breaker as its users see it."""
+
+    def __init__(self, breaker: Breaker, clock: Callable[[], float]) -> None:
+        self._breaker = breaker
+        self._clock = clock
+
+    @property
+    def state(self) -> str:
+        """ "closed", "open" or "half-open"."""
+        return self._breaker.state(self._clock()).value
+
+    @property
+    def failures(self) -> int:
+        """Incidents in a row: connections lost in flight, deadlines without an answer, failed attempts."""
+        return self._breaker.failures
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds until a probe is let through; 0.0 unless it is open."""
+        return self._breaker.left(self._clock())
+
+    def reset(self) -> None:
+        """Close it now, whatever the server does."""
+        self._breaker.succeed()
+
+    def __repr__(self) -> str:
+        return f"<CircuitBreaker {self.state} failures={self.failures}>"
