@@ -79,8 +79,7 @@ class Wire:
             future = job.future = Answer(loop=self._loop)
             if pipeline.pgconn.flush():
                 pipeline.weigh(job.buffers or ())
-                if not self._writing:
-                    self._write_on()
+                self._flush()
         except psycopg.OperationalError as error:
             self.lose(error)
             raise
@@ -242,8 +241,10 @@ class Wire:
     def _expire(self, job: Job) -> None:
         if job is self.pipeline.owed[0]:
             self._start_cancel(job)
-        else:
-            self._abandon(job, QueryTimeoutError("no answer within the time limit", "unknown"))
+        elif not job.abandoned:
+            job.abandoned = True
+            if not job.future.done():
+                job.future.set_exception(QueryTimeoutError("no answer within the time limit", "unknown"))
 
     def renewed(self, job: Job) -> asyncio.Future[Any] | None:
         """Return another future for a job whose own was cancelled; None if it has been answered."""
@@ -266,16 +267,11 @@ class Wire:
             job.deadline = now() + PATIENCE
             self._arm(job.deadline)
 
-    def _abandon(self, job: Job, error: Exception) -> None:
-        if not job.abandoned:
-            job.abandoned = True
-            if not job.future.done():
-                job.future.set_exception(error)
-
     async def interrupt(self) -> None:
         """Have the server cancel what runs; whoever waits for its answer still gets one."""
         owed = self.pipeline.owed
         if owed and not self.dead and not owed[0].expired:
+            owed[0].recalled = True
             self._start_cancel(owed[0])
 
     async def settle(self) -> None:
@@ -343,6 +339,10 @@ class Wire:
         if cancelled in jobs:
             cancelled.error = QueryTimeoutError("no answer within the time limit", "unknown")
         self._loop.call_soon(self._hand_out, iter(jobs))
+
+    def speaks(self) -> bool:
+        """Return False: the reader hears what the server says of an idle connection (O3)."""
+        return False
 
     def detach(self) -> None:
         """Stop watching the socket."""

@@ -114,7 +114,7 @@ def _decide(fleet: Fleet, wire: Any, job: Job, error: Exception, is_read: bool) 
             wire.release()
         raise error
     explain(fleet.name, job, error)
-    if isinstance(error, QueryCanceled) and (job.expired or now() >= job.deadline):
+    if is_late(job, error):
         raise QueryTimeoutError(
             f"{_where(fleet.name, job)}: cancelled at its time limit", "rolled back"
         ) from None
@@ -137,8 +137,13 @@ def _decide(fleet: Fleet, wire: Any, job: Job, error: Exception, is_read: bool) 
     return delay
 
 
+def is_late(job: Job, error: Exception) -> bool:
+    """Return whether *error* is the server's answer to a cancel that came of the job's deadline."""
+    return isinstance(error, QueryCanceled) and not job.recalled and (job.expired or now() >= job.deadline)
+
+
 def _judged(wire: Any, job: Job, error: Exception, is_read: bool) -> Verdict:
-    if isinstance(error, QueryCanceled) and job.sent <= wire.quarantined and is_read:
+    if isinstance(error, QueryCanceled) and job.sent <= wire.quarantined and is_read and not job.recalled:
         return Verdict.AGAIN  # D5: the cancel was meant for the one before it on the lane
     if job.future is None and isinstance(error, OperationalError) and wire.dead:
         return Verdict.AGAIN  # the wire was found dead before a byte was sent

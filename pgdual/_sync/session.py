@@ -27,7 +27,7 @@ from pgdual.errors import (
 )
 
 from . import runtime
-from .call import DEFAULT, explain, limit_of
+from .call import DEFAULT, explain, is_late, limit_of
 from .queries import Timeout
 from .runtime import GRACE, INTERRUPTS, now, owner
 from .turns import Turns
@@ -233,7 +233,7 @@ class Session:
             return TransactionClosedError(
                 f"the transaction on {name!r} ended while this statement ran: {error}"
             )
-        late = isinstance(error, QueryCanceled) and (job.expired or now() >= job.deadline)
+        late = is_late(job, error)
         if late or isinstance(error, QueryTimeoutError):
             # COMMIT was not sent, so whatever became of the statement is undone.
             text = "cancelled at its time limit" if late else f"{error}; its connection was closed"

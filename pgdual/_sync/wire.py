@@ -287,6 +287,10 @@ class Wire:
         except (OSError, psycopg.OperationalError):
             return  # it is closed already
 
+    def speaks(self) -> bool:
+        """Return whether the server has said something to an idle connection, as a rule that it ends (O3)."""
+        return bool(self._poll.poll(0))
+
     def detach(self) -> None:
         """Stop watching the socket: nothing watches it while no call is on."""
 

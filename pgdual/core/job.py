@@ -42,7 +42,8 @@ class Job:
     aside = False  # the breaker does not count what becomes of it (B3)
     tries = 0
     conflicts = 0  # how often it was rolled back for another's sake
-    expired = False  # its deadline has passed and the server was asked to cancel it
+    expired = False  # the server was asked to cancel it, for its deadline has passed or nobody wants it
+    recalled = False  # or because the user has called everything off
     rows = 0  # that came back
     lead = 0  # results that come before its own: BEGIN, Parse, Close
     started = 0.0  # monotonic seconds: when the caller called, and when it was sent

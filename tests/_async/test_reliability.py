@@ -1,0 +1,163 @@
+"""Trouble: what is tried again and how often, and when calls are refused at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pgdual.aio import AsyncClient, AsyncDB
+from pgdual.embedded import Postgres
+from pgdual.errors import CircuitOpenError, DeadlockDetected, QueryCanceled, SerializationFailure
+
+from .clients import client_of, first, is_running, outside, prepare
+from .runtime import gather, spawn, wait_until
+
+# Two rows locked in one order, and in the other, with time for the other one in between.
+CROSS = """
+with one as materialized (update t set n = n + 1 where id = $1 returning pg_sleep(0.2))
+update t set n = n + 1 where id = $2 and exists (select from one)
+"""
+# A function that fails with a state, so many times: a sequence counts, for a rollback does not undo it.
+FLAKY = """
+create sequence tries;
+create table t (id int primary key, n int default 0);
+insert into t values (1), (2);
+create function flaky(state text, times int) returns int language plpgsql as
+$$ begin
+    if nextval('tries') <= times then raise exception 'as told' using errcode = state; end if;
+    update t set n = n + 1 where id = 1;
+    return 7;
+end $$;
+create procedure flaky_call(state text, times int) language plpgsql as
+$$ begin perform flaky(state, times); end $$;
+"""
+
+
+def tries(dsn: str) -> int:
+    return int(first(dsn, "select last_value from tries"))
+
+
+@pytest.mark.parametrize("state", ["40001", "40P01"])
+async def test_a_conflict_is_tried_again(main_dsn: str, state: str) -> None:
+    """A statement that was rolled back for another's sake runs again, five times in all (retry table)."""
+    prepare(main_dsn, FLAKY)
+    async with client_of(main=main_dsn, retry_initial_delay=0.001, retry_max_delay=0.01) as client:
+        db = client["main"]
+        assert await db.fetchval("select flaky($1, $2)", state, 4) == 7
+        assert tries(main_dsn) == 5
+        assert first(main_dsn, "select n from t where id = 1") == 1
+        outside(main_dsn, "select setval('tries', 1, false)")
+        with pytest.raises((SerializationFailure, DeadlockDetected)):
+            await db.fetchval("select flaky($1, $2)", state, 5)
+        assert tries(main_dsn) == 5
+        assert db.stats()["resent"] == 8
+
+
+async def test_what_may_have_committed_is_not_tried_again(main_dsn: str) -> None:
+    """A conflict in CALL, DO or a script is raised: part of it may have been committed (retry table)."""
+    prepare(main_dsn, FLAKY)
+    async with client_of(main=main_dsn) as client:
+        db = client["main"]
+        texts = ["call flaky_call('40001', 9)", "select 1; select flaky('40001', 9)"]
+        texts.append("do $$ begin perform flaky('40001', 9); end $$")
+        for count, text in enumerate(texts, 1):
+            with pytest.raises(SerializationFailure):
+                await db.execute(text)
+            assert tries(main_dsn) == count
+
+
+async def test_a_real_deadlock(main_dsn: str) -> None:
+    """Of two statements that wait for each other one is rolled back by the server, and runs again."""
+    prepare(main_dsn, FLAKY)
+    async with client_of(main=main_dsn) as client:
+        db = client["main"]
+        await gather(lambda: db.execute(CROSS, 1, 2), lambda: db.execute(CROSS, 2, 1))
+        assert first(main_dsn, "select array_agg(n order by id) from t") == [2, 2]
+        assert 1 <= db.stats()["resent"] <= 4
+
+
+async def stopped(server: Postgres, db: AsyncDB) -> Any:
+    """Stop the server and return once the breaker of *db* has opened."""
+    server.stop()
+    await wait_until(lambda: db.circuit_breaker.state != "closed")
+
+
+def small(main: str, vb: str | None = None) -> AsyncClient:
+    return client_of(main=main, vb=vb, pool_max_size=2, breaker_failure_threshold=2, pool_timeout=10.0)
+
+
+async def test_the_breaker(main_server: Postgres, main_dsn: str, vb_dsn: str) -> None:
+    """B1, R1: it opens while the server is away, refuses at once, and closes when it is back; vb goes on."""
+    async with small(main_dsn, vb_dsn) as client:
+        db, vb = client["main"], client["vb"]
+        assert await db.fetchval("select 1") == 1
+        assert (db.circuit_breaker.state, db.circuit_breaker.failures) == ("closed", 0)
+        try:
+            await stopped(main_server, db)
+            with pytest.raises(
+                CircuitOpenError, match=r"main: refused at once.* did not answer \d+ times"
+            ) as caught:
+                await db.fetchval("select 1")
+            assert 0 < caught.value.retry_after <= 30
+            with pytest.raises(CircuitOpenError):
+                async with db.transaction() as tx:
+                    await tx.fetchval("select 1")
+            with pytest.raises(CircuitOpenError):
+                await db.executemany("select $1::int", [(1,)])
+            assert db.stats()["refused"] == 3
+            assert (await db.health_check())["breaker"] == "open"
+            assert await vb.fetchval("select 2") == 2
+            assert vb.circuit_breaker.failures == 0
+        finally:
+            main_server.start()
+        await wait_until(lambda: db.circuit_breaker.state == "closed")
+        assert await db.fetchval("select 3") == 3
+        assert (await db.health_check())["breaker"] == "closed"
+
+
+async def test_the_breaker_is_closed_by_hand(main_server: Postgres, main_dsn: str) -> None:
+    """reset() lets calls through again, which then wait for the server."""
+    async with small(main_dsn) as client:
+        db = client["main"]
+        assert await db.fetchval("select 1") == 1
+        try:
+            await stopped(main_server, db)
+            db.circuit_breaker.reset()
+            assert db.circuit_breaker.state == "closed"
+            async with spawn(lambda: db.fetchval("select 4")) as call:
+                main_server.start()
+                assert await call.result() == 4
+        finally:
+            main_server.start()
+
+
+async def test_errors_are_no_incidents(main_dsn: str) -> None:
+    """B2: whatever the server says with an answer, the breaker stays as it is."""
+    prepare(main_dsn, FLAKY)
+    async with client_of(main=main_dsn, breaker_failure_threshold=1, retry_max_attempts=1) as client:
+        db = client["main"]
+        for state in ("08P01", "53400", "58P01", "57014", "22012", "XX000"):
+            with pytest.raises(Exception, match="as told"):
+                await db.fetchval("select flaky($1, 99)", state)
+        outside(
+            main_dsn,
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity "
+            "where application_name = 'pgdual' and datname = current_database()",
+        )
+        assert await db.fetchval("select 1") == 1
+        assert (db.circuit_breaker.state, db.circuit_breaker.failures) == ("closed", 0)
+
+
+async def test_cancel_all(main_dsn: str) -> None:
+    """cancel_all() ends what runs, tells its callers, and leaves the connections in use."""
+    async with client_of(main=main_dsn) as client:
+        db = client["main"]
+        assert await db.cancel_all() == 0
+        async with spawn(lambda: db.fetchval("select pg_sleep(30)")) as call:
+            await wait_until(lambda: is_running(main_dsn, "select pg_sleep"))
+            assert await db.cancel_all() == 1
+            with pytest.raises(QueryCanceled):
+                await call.result()
+        assert await db.fetchval("select 1") == 1
+        assert db.circuit_breaker.failures == 0
