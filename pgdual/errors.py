@@ -31,6 +31,7 @@ from psycopg import DatabaseError, Error, InterfaceError, OperationalError
 from psycopg.errors import (
     CheckViolation,
     DeadlockDetected,
+    DivisionByZero,
     ExclusionViolation,
     ForeignKeyViolation,
     InFailedSqlTransaction,
@@ -58,6 +59,7 @@ __all__ = [
     "DatabaseError",
     "DatabaseNotConfiguredError",
     "DeadlockDetected",
+    "DivisionByZero",
     "Error",
     "ExclusionViolation",
     "ForeignKeyViolation",

@@ -9,6 +9,8 @@ import pytest
 from pgdual.embedded import Postgres, Template
 from pgdual.testing import fresh_database
 
+from .pgbouncer import PgBouncer
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
@@ -45,3 +47,10 @@ def main_dsn(main_server: Postgres) -> Iterator[str]:
 def vb_dsn(vb_server: Postgres) -> Iterator[str]:
     """An empty database of its own on the other server."""
     yield from fresh_database(vb_server)
+
+
+@pytest.fixture(scope="session")
+def pooler(main_server: Postgres) -> Iterator[PgBouncer]:
+    """A pooler in transaction mode with two connections to the main server."""
+    with PgBouncer(main_server.port, 2) as made:
+        yield made

@@ -153,6 +153,9 @@ class AsyncFleet(AsyncSupply):
                     raise
 
     async def _switch(self, wire: Any, read_only: bool, deadline: float) -> None:
+        if self.pooled:
+            wire.read_only = read_only  # N2: each READ says so for itself
+            return
         # Q2: a change of mode is a Sync group of its own, answered before anyone joins; in one group with
         # a statement it would not hold for that statement.
         try:

@@ -44,7 +44,7 @@ class Wire:
 
     def __init__(self, connection: Any, fleet: Any, retire_at: float) -> None:
         self.connection = connection
-        self.pipeline = Pipeline(connection, fleet.types, fleet.unnamed)
+        self.pipeline = Pipeline(connection, fleet.types, unnamed=fleet.unnamed, pooled=fleet.pooled)
         self.retire_at = retire_at
         self.generation = fleet.breaker.generation
         self.load = 0

@@ -15,7 +15,6 @@ from typing import Any
 from weakref import WeakSet
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgdual.core.breaker import Breaker
 from pgdual.core.lanes import Lanes
@@ -24,10 +23,11 @@ from pgdual.core.retry import Backoff, Budget
 from pgdual.core.sizing import Share
 from pgdual.core.types import Types
 from pgdual.core.verdict import is_final, is_full
-from pgdual.errors import ClientClosedError, ConfigurationError, PoolTimeoutError
+from pgdual.errors import ClientClosedError, PoolTimeoutError
 from pgdual.settings import DatabaseSettings
 
 from . import runtime
+from .connector import Connector
 from .runtime import DEPTH, Connection, Pool, background, critical, now
 from .wire import Wire
 
@@ -41,7 +41,7 @@ for _name in ("pgdual", "psycopg.pool"):
 _logger = logging.getLogger("pgdual.breaker")
 
 
-class Supply:
+class Supply(Connector):
     """The connections of one database in one event loop (P1)."""
 
     background = staticmethod(background)
@@ -51,11 +51,8 @@ class Supply:
         self, name: str, settings: DatabaseSettings, sizes: tuple[int, int], share: Share, types: Types,
         meter: Meter, hooks: Sequence[Callable[[Any], Any]], breaker: Breaker,
     ) -> None:  # fmt: skip
-        self.name = name
-        self.settings = settings
-        self.types = types
+        super().__init__(name, settings, types, hooks)
         self.meter = meter
-        self.hooks = hooks
         self.breaker = breaker
         self.budget = Budget()
         self.backoff = Backoff(
@@ -66,13 +63,6 @@ class Supply:
         self.min_size, self.max_size = sizes
         self.acquire_timeout = settings.pool_timeout
         self.command_timeout = settings.command_timeout
-        if settings.pooler != "none":
-            # N2: the sessions behind it are other clients' too, and would be found changed.
-            raise ConfigurationError(
-                f"PG_POOLER is {settings.pooler!r} for {name!r}: this version cannot work through a "
-                "transaction pooler yet; give a DSN that leads past it"
-            )
-        self.unnamed = settings.prepared_statements == "off"
         self.lanes = Lanes(DEPTH)
         self.lock = runtime.Guard()
         self.growing = 0
@@ -99,14 +89,14 @@ class Supply:
             warm += 1
         self.pool = Pool(
             self,
-            self._conninfo,
+            self.conninfo,
             connection_class=Connection,
             kwargs={"autocommit": True, "context": self.types, "fleet": self},
             min_size=warm,
             max_size=max(warm, 1),
             open=False,
             name=f"pgdual-{self.name}-{runtime.FACE}",
-            configure=self._configure,
+            configure=self.configure,
             reset=self.renew,
             timeout=self.acquire_timeout,
             max_idle=self.settings.pool_max_idle,
@@ -119,28 +109,6 @@ class Supply:
         for _ in range(warm):
             self.growing += 1
             background(self._grow)
-
-    def _conninfo(self) -> str:
-        # Asked for each connection, so that a rotated password or DSN is taken up.
-        conninfo = self.settings.conninfo()
-        if self.settings.search_path is None:
-            return conninfo
-        # In the startup packet, so that DISCARD ALL brings it back (L7).
-        parts = conninfo_to_dict(conninfo)
-        path = self.settings.search_path.replace("\\", "\\\\").replace(" ", "\\ ")
-        parts["options"] = f"{parts.get('options') or ''} -c search_path={path}".strip()
-        return make_conninfo("", **parts)
-
-    def _configure(self, connection: Any) -> None:
-        for hook in self.hooks:
-            hook(connection)
-
-    def renew(self, connection: Any) -> None:
-        """Make a session as new: nothing of its last user stays, on the server or in psycopg (L7)."""
-        connection.renew(self.types)
-        connection.execute("DISCARD ALL")
-        connection.renew(self.types)  # a notification may have come with the answer
-        self._configure(connection)
 
     def close(self, grace: float) -> None:
         """Take no more calls, wait up to *grace* seconds for those in flight, and close (P4)."""

@@ -25,7 +25,7 @@ from pgdual.errors import QueryTimeoutError, UsageError
 from .job import COMMAND, DESCRIBE, SCRIPT, Job, encoded, plan_of
 from .results import Results
 from .rows import ROWS, Prepared
-from .statement import check_row
+from .statement import READ, check_row
 from .types import Types, refusal
 
 _IDLE = int(TransactionStatus.IDLE)
@@ -33,16 +33,20 @@ _IDLE = int(TransactionStatus.IDLE)
 CHUNK = 128
 # Statements that one connection keeps prepared (N3). Source: asyncpg keeps 100, JDBC 256.
 PREPARED = 256
+# N2: behind a pooler a READ is guarded within its own Sync group, which is a transaction by itself: nothing
+# has to be ended, whatever becomes of the statement.
+_READ_ONLY_GROUP = b"SELECT set_config('transaction_read_only', 'on', true)"
 _READ_ONLY = b"default_transaction_read_only"
 
 
 class Pipeline(Results):
     """The jobs of one connection, in the order in which they were sent."""
 
-    __slots__ = ()
+    __slots__ = ("pooled",)
 
-    def __init__(self, connection: Any, types: Types, unnamed: bool) -> None:
+    def __init__(self, connection: Any, types: Types, *, unnamed: bool, pooled: bool) -> None:
         super().__init__(connection, types, unnamed)
+        self.pooled = pooled
         self.enter()
 
     def enter(self) -> None:
@@ -66,6 +70,8 @@ class Pipeline(Results):
         pgconn = self.pgconn
         if self.owed or self.lost is not None or self.swollen or pgconn.transaction_status != _IDLE:
             return False
+        if self.pooled:
+            return True  # N2: the session is many clients', and none of ours
         reported = pgconn.parameter_status(_READ_ONLY)  # None before PostgreSQL 14
         return reported is None or (reported == b"on") is read_only
 
@@ -89,13 +95,7 @@ class Pipeline(Results):
             prepared = self._send_parse(job)
         job.prepared = prepared
         if self.unnamed:
-            pgconn.send_query_params(
-                statement.query,
-                job.buffers,
-                statement.types,
-                job.formats,
-                statement.result_format,
-            )
+            self._send_unnamed(job)
         else:
             pgconn.send_query_prepared(
                 statement.name,
@@ -107,6 +107,15 @@ class Pipeline(Results):
             pgconn.set_chunked_rows_mode(CHUNK)
         pgconn.pipeline_sync()
         self.owed.append(job)
+
+    def _send_unnamed(self, job: Job) -> None:
+        statement = job.statement
+        if self.pooled and job.placed and statement.kind is READ:
+            self.pgconn.send_query_params(_READ_ONLY_GROUP, None)
+            job.lead += 1
+        self.pgconn.send_query_params(
+            statement.query, job.buffers, statement.types, job.formats, statement.result_format
+        )
 
     def _send_prelude(self, job: Job) -> None:
         for text in job.prelude:

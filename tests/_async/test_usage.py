@@ -14,7 +14,6 @@ from pgdual.aio import AsyncClient, AsyncDB
 from pgdual.embedded import Postgres
 from pgdual.errors import (
     ClientClosedError,
-    ConfigurationError,
     DatabaseNotConfiguredError,
     OutcomeUnknownError,
     PoolTimeoutError,
@@ -290,13 +289,6 @@ async def test_a_script_that_leaves_a_transaction_open(db: AsyncDB) -> None:
     assert await db.fetchval("select to_regclass('left_open')") is None
     await db.execute("begin; create table ended (id int); commit")
     assert await db.fetchval("select to_regclass('ended')") == "ended"
-
-
-async def test_a_transaction_pooler_is_refused(main_dsn: str) -> None:
-    """N2: sessions are not changed behind a pooler that shares them: this version says so at once."""
-    settings = Settings(databases={"main": DatabaseSettings(dsn=main_dsn, pooler="transaction")})
-    with pytest.raises(ConfigurationError, match="PG_POOLER is 'transaction' for 'main'"):
-        await AsyncClient(settings)["main"].fetch("select 1")
 
 
 async def test_without_prepared_statements(main_dsn: str) -> None:

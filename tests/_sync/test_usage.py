@@ -15,7 +15,6 @@ from pgdual.sync import Client, DB
 from pgdual.embedded import Postgres
 from pgdual.errors import (
     ClientClosedError,
-    ConfigurationError,
     DatabaseNotConfiguredError,
     OutcomeUnknownError,
     PoolTimeoutError,
@@ -291,13 +290,6 @@ def test_a_script_that_leaves_a_transaction_open(db: DB) -> None:
     assert db.fetchval("select to_regclass('left_open')") is None
     db.execute("begin; create table ended (id int); commit")
     assert db.fetchval("select to_regclass('ended')") == "ended"
-
-
-def test_a_transaction_pooler_is_refused(main_dsn: str) -> None:
-    """N2: sessions are not changed behind a pooler that shares them: this version says so at once."""
-    settings = Settings(databases={"main": DatabaseSettings(dsn=main_dsn, pooler="transaction")})
-    with pytest.raises(ConfigurationError, match="PG_POOLER is 'transaction' for 'main'"):
-        Client(settings)["main"].fetch("select 1")
 
 
 def test_without_prepared_statements(main_dsn: str) -> None:

@@ -1,0 +1,81 @@
+"""What a connection is asked for, and what is done to its session before anyone has it.
+
+Behind a transaction pooler nothing is: its sessions are other clients' too (N2).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from pgdual.core.types import Types
+from pgdual.errors import ConfigurationError
+from pgdual.settings import DatabaseSettings
+
+_logger = logging.getLogger("pgdual.pool")
+
+
+class AsyncConnector:
+    """How connections to one database are set up."""
+
+    def __init__(
+        self, name: str, settings: DatabaseSettings, types: Types, hooks: Sequence[Callable[[Any], Any]]
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.types = types
+        self.hooks = hooks
+        self.pooled = settings.pooler == "transaction"
+        self.unnamed = self.pooled or settings.prepared_statements == "off"
+        if self.pooled and settings.search_path is not None:
+            raise ConfigurationError(
+                f"PG_SEARCH_PATH cannot be set for {name!r} through a transaction pooler, whose sessions are "
+                "others' too; set it for the role (ALTER ROLE ... SET search_path), or write schema.table"
+            )
+
+    def conninfo(self) -> str:
+        """Return what to connect with now: a rotated password or DSN is taken up."""
+        conninfo = self.settings.conninfo()
+        if self.settings.search_path is None:
+            return conninfo
+        # In the startup packet, so that DISCARD ALL brings it back (L7).
+        parts = conninfo_to_dict(conninfo)
+        path = self.settings.search_path.replace("\\", "\\\\").replace(" ", "\\ ")
+        parts["options"] = f"{parts.get('options') or ''} -c search_path={path}".strip()
+        return make_conninfo("", **parts)
+
+    async def configure(self, connection: Any) -> None:
+        """Make a new connection ready."""
+        if not self.pooled:
+            await self._look_for_pooler(connection)
+        await self._dress(connection)
+
+    async def _dress(self, connection: Any) -> None:
+        if self.pooled:
+            connection.prepare_threshold = None
+        for hook in self.hooks:
+            await hook(connection)
+
+    async def _look_for_pooler(self, connection: Any) -> None:
+        # N2: what a pooler gives a client for its process id is not that of the server's process.
+        cursor = await connection.execute("SELECT pg_backend_pid()")
+        (pid,) = await cursor.fetchone()
+        if pid == connection.pgconn.backend_pid:
+            return
+        self.pooled = self.unnamed = True
+        _logger.warning(
+            "[POOLER] %s is reached through a pooler; its sessions are left as they are. "
+            "Set PG_POOLER=transaction to say so, or give a DSN that leads past it",
+            self.name,
+        )
+
+    async def renew(self, connection: Any) -> None:
+        """Make a session as new: nothing of its last user stays, on the server or in psycopg (L7)."""
+        connection.renew(self.types)
+        if not self.pooled:
+            await connection.execute("DISCARD ALL")
+        connection.renew(self.types)  # a notification may have come with the answer
+        await self._dress(connection)
