@@ -77,6 +77,8 @@ async def run(fleet: AsyncFleet, job: Job, timeout: float | Default | None) -> A
             job.deadline = job.sent + limit
         job.placed = True
         try:
+            if limit > fleet.command_timeout:
+                await fleet.raise_limit(wire, job, limit)
             if statement.types is None or wire.read_only is not is_read:
                 await fleet.ready(wire, job, is_read)
                 job.sent = now()

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from pgdual.core import health
+from pgdual.core.backstops import LIFTED
 from pgdual.core.breaker import Breaker, CircuitBreaker
 from pgdual.core.job import Job
 from pgdual.core.meter import Meter
@@ -294,7 +295,10 @@ class AsyncBorrowed:
         wire = await fleet.borrow()
         wire.dirty = True
         self._wire = wire
-        return await wire.lend()
+        connection = await wire.lend()
+        if not fleet.pooled:
+            await connection.execute(LIFTED)  # D3: a borrower has no time limit
+        return connection
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -78,6 +78,8 @@ def run(fleet: Fleet, job: Job, timeout: float | Default | None) -> Any:
             job.deadline = job.sent + limit
         job.placed = True
         try:
+            if limit > fleet.command_timeout:
+                fleet.raise_limit(wire, job, limit)
             if statement.types is None or wire.read_only is not is_read:
                 fleet.ready(wire, job, is_read)
                 job.sent = now()

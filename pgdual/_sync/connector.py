@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
+import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from pgdual.core import backstops
 from pgdual.core.types import Types
 from pgdual.errors import ConfigurationError
 from pgdual.settings import DatabaseSettings
@@ -57,8 +60,17 @@ class Connector:
     def _dress(self, connection: Any) -> None:
         if self.pooled:
             connection.prepare_threshold = None
+        else:
+            self._set_backstops(connection)
         for hook in self.hooks:
             hook(connection)
+
+    def _set_backstops(self, connection: Any) -> None:
+        # D3. Not in the startup packet: a pooler that nobody named would refuse it.
+        everywhere, somewhere = backstops.session(self.settings.command_timeout)
+        connection.execute(everywhere)
+        with suppress(psycopg.errors.InvalidParameterValue):  # of a system that cannot do it
+            connection.execute(somewhere)
 
     def _look_for_pooler(self, connection: Any) -> None:
         # N2: what a pooler gives a client for its process id is not that of the server's process.

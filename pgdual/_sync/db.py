@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from pgdual.core import health
+from pgdual.core.backstops import LIFTED
 from pgdual.core.breaker import Breaker, CircuitBreaker
 from pgdual.core.job import Job
 from pgdual.core.meter import Meter
@@ -295,7 +296,10 @@ class Borrowed:
         wire = fleet.borrow()
         wire.dirty = True
         self._wire = wire
-        return wire.lend()
+        connection = wire.lend()
+        if not fleet.pooled:
+            connection.execute(LIFTED)  # D3: a borrower has no time limit
+        return connection
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 
+from pgdual.core.backstops import can_be_grouped, raised
 from pgdual.core.job import DESCRIBE, SCRIPT, Job, command
 from pgdual.core.lanes import WINDOW
 from pgdual.core.statement import Kind, Statement, check_single
@@ -130,6 +131,19 @@ class Fleet(Supply):
             raise
         if is_read and self.lanes.is_quick(statement.service):
             self._open_up(wire)
+
+    def raise_limit(self, wire: Any, job: Job, limit: float) -> None:
+        """Have the server allow *job* as much time as its caller does (D3)."""
+        if can_be_grouped(job.statement.verb):
+            job.prelude = (raised(limit),)
+            return
+        try:
+            wire.dirty = True
+            self.step(wire, command(raised(limit, is_local=False)), job.deadline)
+        except BaseException:
+            job.placed = False
+            wire.release()
+            raise
 
     @critical
     def _open_up(self, wire: Any) -> None:

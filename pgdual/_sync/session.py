@@ -1,8 +1,8 @@
 # Generated from pgdual/_async/session.py by _generate.py. Do not edit.
 """The wire of one transaction: BEGIN, its statements in turn, its savepoints, its end.
 
-BEGIN and SAVEPOINT cost no round trip: they wait in `_pending` for a statement to travel with (T2), so
-an empty block says nothing to the server. Who speaks in it, and when, `turns` decides.
+BEGIN and SAVEPOINT cost no round trip: they wait in `_pending` for a statement to travel with (T2), so an
+empty block says nothing. Who speaks in it, and when, `turns` decides.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 
+from pgdual.core.backstops import raised
 from pgdual.core.job import MANY, SCRIPT, Job, command
 from pgdual.core.statement import Kind, Statement, check_single
 from pgdual.errors import (
@@ -143,6 +144,8 @@ class Session:
             check_single(statement)
         if statement.kind is Kind.SCRIPT:
             self._flush(job.deadline)
+            for text in self._more_time(job):
+                self.fleet.step(self.wire, command(text), job.deadline)
         else:
             self.fleet.describe(self.wire, statement, job.deadline, self._take_pending())
         return self._answer(job)
@@ -158,7 +161,14 @@ class Session:
             job.started = job.sent  # W1: the first one alone waited for a connection
         if self._pending or not self._begun:
             job.prelude = self._take_pending()
+        if job.deadline - job.sent > self.fleet.command_timeout and job.want != SCRIPT:
+            job.prelude = (*job.prelude, *self._more_time(job))
         return wire.answer(job)
+
+    def _more_time(self, job: Job) -> tuple[bytes, ...]:
+        # D3: the server is to allow as much as the caller does, here until the transaction ends.
+        limit = job.deadline - now()
+        return (raised(limit),) if limit > self.fleet.command_timeout else ()
 
     def _rows(self, job: Job, rows: Iterable[Sequence[Any]]) -> Any:
         wire, statement = self.wire, job.statement
@@ -166,7 +176,7 @@ class Session:
             self.fleet.describe(wire, statement, job.deadline, self._take_pending())
         if statement.leaves_traces:
             wire.dirty = True
-        job.prelude = (*self._take_pending(), _SAVE)
+        job.prelude = (*self._take_pending(), *self._more_time(job), _SAVE)
         self._feeder = owner()
         try:
             return wire.answer_many(job, rows, (_KEEP,), (_UNDO, _KEEP))

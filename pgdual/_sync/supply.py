@@ -218,6 +218,7 @@ class Supply(Connector):
     def not_connected(self, error: Exception) -> None:
         """Hear why the pool could not connect; if it will not get better, tell those who wait."""
         self.last_error = error
+        error.add_note(f"database: {self.name}")
         if is_final(error):
             self._fail_waiting(error)
         elif not (self.lanes.wires or is_full(error)):

@@ -106,6 +106,7 @@ _FINAL = (
     "unrecognized configuration parameter",
     "server does not support SSL",
     "certificate verify failed",
+    "does not match host name",
 )
 # 53300: the server is well, and full.
 _FULL = ("too many clients already", "remaining connection slots are reserved", "too many connections for")

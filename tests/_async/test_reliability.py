@@ -161,3 +161,38 @@ async def test_cancel_all(main_dsn: str) -> None:
                 await call.result()
         assert await db.fetchval("select 1") == 1
         assert db.circuit_breaker.failures == 0
+
+
+LIMIT = "select current_setting('statement_timeout')"
+
+
+async def test_the_servers_limit(main_dsn: str) -> None:
+    """D3: the server ends a statement some seconds after its caller has given it up, however long that is."""
+    async with client_of(main=main_dsn, pool_max_size=1) as client:
+        db = client["main"]
+        assert await db.fetchval(LIMIT) == "65s"
+        assert await db.fetchval(LIMIT, timeout=120) == "125s"
+        assert await db.fetchval(LIMIT, timeout=None) == "0"
+        assert await db.fetchval(LIMIT) == "65s"
+        await db.execute("create table t (id int)")
+        await db.execute("vacuum t", timeout=120)
+        await db.execute("select 1; insert into t select 1", timeout=120)
+        assert await db.executemany("insert into t values ($1)", [(1,), (2,)], timeout=120) == 2
+        assert await db.fetchval(LIMIT) == "65s"
+        async with db.transaction() as tx:
+            assert await tx.fetchval(LIMIT) == "65s"
+            await tx.execute("select 1; select 2", timeout=120)
+            assert await tx.fetchval(LIMIT) == "125s"
+            assert await tx.fetchval(LIMIT, timeout=None) == "0"
+        async with db.connection() as connection:
+            cursor = await connection.execute(LIMIT)
+            assert await cursor.fetchone() == ("0",)
+        assert await db.fetchval(LIMIT) == "65s"
+        idle = "select current_setting('idle_in_transaction_session_timeout')"
+        assert await db.fetchval(idle) == "5min"
+
+
+async def test_a_limit_of_the_users_own(main_dsn: str) -> None:
+    """D3: what the DSN or the role sets is left as it is."""
+    async with client_of(main=f"{main_dsn}?options=-c%20statement_timeout%3D7s") as client:
+        assert await client["main"].fetchval(LIMIT) == "7s"

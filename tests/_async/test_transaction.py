@@ -277,7 +277,7 @@ async def test_settings_inside(db: AsyncDB) -> None:
         assert await db.fetchval("show work_mem") == "7MB"
     async with db.transaction():
         assert await db.fetchval("show work_mem") == "4MB"
-        assert await db.fetchval("show statement_timeout") == "0"
+        assert await db.fetchval("show statement_timeout") == "65s"
         assert await db.fetchval("select count(*) from pg_listening_channels()") == 0
 
 

@@ -162,3 +162,38 @@ def test_cancel_all(main_dsn: str) -> None:
                 call.result()
         assert db.fetchval("select 1") == 1
         assert db.circuit_breaker.failures == 0
+
+
+LIMIT = "select current_setting('statement_timeout')"
+
+
+def test_the_servers_limit(main_dsn: str) -> None:
+    """D3: the server ends a statement some seconds after its caller has given it up, however long that is."""
+    with client_of(main=main_dsn, pool_max_size=1) as client:
+        db = client["main"]
+        assert db.fetchval(LIMIT) == "65s"
+        assert db.fetchval(LIMIT, timeout=120) == "125s"
+        assert db.fetchval(LIMIT, timeout=None) == "0"
+        assert db.fetchval(LIMIT) == "65s"
+        db.execute("create table t (id int)")
+        db.execute("vacuum t", timeout=120)
+        db.execute("select 1; insert into t select 1", timeout=120)
+        assert db.executemany("insert into t values ($1)", [(1,), (2,)], timeout=120) == 2
+        assert db.fetchval(LIMIT) == "65s"
+        with db.transaction() as tx:
+            assert tx.fetchval(LIMIT) == "65s"
+            tx.execute("select 1; select 2", timeout=120)
+            assert tx.fetchval(LIMIT) == "125s"
+            assert tx.fetchval(LIMIT, timeout=None) == "0"
+        with db.connection() as connection:
+            cursor = connection.execute(LIMIT)
+            assert cursor.fetchone() == ("0",)
+        assert db.fetchval(LIMIT) == "65s"
+        idle = "select current_setting('idle_in_transaction_session_timeout')"
+        assert db.fetchval(idle) == "5min"
+
+
+def test_a_limit_of_the_users_own(main_dsn: str) -> None:
+    """D3: what the DSN or the role sets is left as it is."""
+    with client_of(main=f"{main_dsn}?options=-c%20statement_timeout%3D7s") as client:
+        assert client["main"].fetchval(LIMIT) == "7s"

@@ -278,7 +278,7 @@ def test_settings_inside(db: DB) -> None:
         assert db.fetchval("show work_mem") == "7MB"
     with db.transaction():
         assert db.fetchval("show work_mem") == "4MB"
-        assert db.fetchval("show statement_timeout") == "0"
+        assert db.fetchval("show statement_timeout") == "65s"
         assert db.fetchval("select count(*) from pg_listening_channels()") == 0
 
 

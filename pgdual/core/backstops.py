@@ -1,0 +1,61 @@
+"""What a session is told, so that a server does not go on for a caller that has left (D3).
+
+pgdual keeps its deadlines itself; these come later, and matter only where nobody is left to keep them. What
+the user, the role or the server has set already stays as it is.
+"""
+
+from __future__ import annotations
+
+from math import ceil, inf
+
+# How long after the client's own deadline the server ends a statement by itself.
+MARGIN = 5.0  # seconds
+# How many command clocks a transaction may stand idle.
+IDLE = 5
+# Source: pg_settings: "never", and Linux's two hours.
+_UNSET = "('0', '7200')"
+# Statements that can have a group of their own with a setting in front; others must stand alone.
+_GROUPED = {"SELECT", "VALUES", "TABLE", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE"}
+LIFTED = (
+    "SELECT set_config('statement_timeout', '0', false), "
+    "set_config('idle_in_transaction_session_timeout', '0', false)"
+)
+"""For a borrower, who has no time limit."""
+
+
+def session(command_timeout: float) -> tuple[str, str]:
+    """Return what a new session is told: what every server takes, and what some do not."""
+    return _unless_set(
+        ("statement_timeout", _milliseconds(command_timeout + MARGIN)),
+        ("idle_in_transaction_session_timeout", _milliseconds(command_timeout * IDLE)),
+        ("tcp_keepalives_idle", 30),
+        ("tcp_user_timeout", 30_000),
+    ), _unless_set(("client_connection_check_interval", 2_000))
+
+
+def _unless_set(*wanted: tuple[str, int]) -> str:
+    rows = ", ".join(f"('{name}', '{value}')" for name, value in wanted)
+    is_unset = f"current_setting(name, true) IN {_UNSET}"
+    values = f"(VALUES {rows}) AS wanted (name, value)"
+    return f"SELECT set_config(name, value, false) FROM {values} WHERE {is_unset}"  # noqa: S608 - all ours
+
+
+def can_be_grouped(verb: str) -> bool:
+    """True if a statement that begins with *verb* can have a setting in front of it in its own group."""
+    return verb in _GROUPED
+
+
+def raised(limit: float, *, is_local: bool = True) -> bytes:
+    """Return what raises the server's limit for a statement that may take *limit* seconds.
+
+    Args:
+        is_local: To the end of the group or the transaction; else the session is to be cleaned.
+    """
+    local = "true" if is_local else "false"
+    most = _milliseconds(limit if limit == inf else ceil(limit) + MARGIN)
+    return f"SELECT set_config('statement_timeout', '{most}', {local})".encode()
+
+
+def _milliseconds(seconds: float) -> int:
+    # Source: guc_tables.c: the largest is INT_MAX; 0 is no limit.
+    return 0 if seconds == inf else min(int(seconds * 1000), 2**31 - 1)

@@ -1,0 +1,39 @@
+"""What sessions are told for the case that nobody is left to keep a deadline (D3)."""
+
+from math import inf
+
+import pytest
+
+from pgdual.core.backstops import can_be_grouped, raised, session
+
+
+def test_a_session_is_told_later_than_the_client_would_act():
+    """The server's limits lie beyond the client's, and leave alone what is set already."""
+    everywhere, somewhere = session(60.0)
+    assert "('statement_timeout', '65000')" in everywhere
+    assert "('idle_in_transaction_session_timeout', '300000')" in everywhere
+    assert "('client_connection_check_interval', '2000')" in somewhere
+    assert everywhere.endswith("WHERE current_setting(name, true) IN ('0', '7200')")
+
+
+@pytest.mark.parametrize(
+    ("limit", "text"),
+    [
+        (119.2, b"SELECT set_config('statement_timeout', '125000', true)"),
+        (inf, b"SELECT set_config('statement_timeout', '0', true)"),
+        (1e9, b"SELECT set_config('statement_timeout', '2147483647', true)"),
+    ],
+)
+def test_a_longer_limit(limit, text):
+    """A longer time limit is raised for the statement's own group, some seconds beyond it."""
+    assert raised(limit) == text
+    assert raised(limit, is_local=False) == text.replace(b"true", b"false")
+
+
+@pytest.mark.parametrize(
+    ("verb", "expected"),
+    [("SELECT", True), ("UPDATE", True), ("VACUUM", False), ("CALL", False), ("", False)],
+)
+def test_what_can_stand_in_a_group(verb, expected):
+    """VACUUM and its like, and what may commit inside, stand alone."""
+    assert can_be_grouped(verb) is expected
