@@ -12,6 +12,7 @@ from bench import (
     executemany,
     fetch_many,
     imports,
+    overhead,
     report,
     select_by_key,
     tail,
@@ -32,6 +33,7 @@ FILES = (
     fetch_many,
     documents,
     tail,
+    overhead,
     imports,
 )
 QUESTIONS = [question for file in FILES for question in file.QUESTIONS]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from time import perf_counter, process_time
 from typing import Any, Self, TypeVar
 
-from bench.verdict import Promise, Spread, Verdict, judge, ratios, spread
+from bench.verdict import Promise, Spread, Verdict, differences, judge, ratios, spread
 
 T = TypeVar("T")
 Call = Callable[[], Awaitable[object]]
@@ -173,7 +173,8 @@ def play(question: Question, stage: Stage, plan: Plan) -> Result:
         for side, samples in turns if pair % 2 == 0 else reversed(turns):
             gc.collect()
             samples.append(side.round(plan.seconds))
-    pairs = ratios([s.figure for s in mine], [s.figure for s in others])
+    compare = differences if question.promise.is_difference else ratios
+    pairs = compare([s.figure for s in mine], [s.figure for s in others])
     return Result(question.promise, pairs, mine, others)
 
 

@@ -31,6 +31,7 @@ class Promise:
     floor: float
     unit: str = "calls/s"
     lower_is_better: bool = False
+    is_difference: bool = False  # what counts is how much the figures differ, in the row's unit
 
     @property
     def number(self) -> int:
@@ -61,6 +62,11 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
     Neighbours in time share the machine's mood, so their ratio is steadier than the ratio of two medians.
     """
     return [mine / other for mine, other in zip(ours, theirs, strict=True)]
+
+
+def differences(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Return pgdual's figure less the peer's, pair by pair."""
+    return [mine - other for mine, other in zip(ours, theirs, strict=True)]
 
 
 def judge(promise: Promise, ratio: float) -> Verdict:

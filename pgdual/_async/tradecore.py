@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
+from pgdual.core.breaker import CircuitBreaker
 from pgdual.settings import Database, DatabaseSettings, get_config
 
 from .client import AsyncClient
@@ -157,6 +158,11 @@ async def health_check_for_db(database: Name = _MAIN) -> dict[str, Any]:
 async def health_check_all() -> dict[str, dict[str, Any]]:
     """Return the health of every configured database by its name."""
     return await client.health_check()
+
+
+def get_circuit_breaker(database: Name = _MAIN) -> CircuitBreaker:
+    """Return the breaker of one database, which is that database's own."""
+    return client[database].circuit_breaker
 
 
 def get_postgres_dsn() -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
+from pgdual.core.breaker import CircuitBreaker
 from pgdual.settings import Database, DatabaseSettings, get_config
 
 from .client import Client
@@ -158,6 +159,11 @@ def health_check_for_db(database: Name = _MAIN) -> dict[str, Any]:
 def health_check_all() -> dict[str, dict[str, Any]]:
     """Return the health of every configured database by its name."""
     return client.health_check()
+
+
+def get_circuit_breaker(database: Name = _MAIN) -> CircuitBreaker:
+    """Return the breaker of one database, which is that database's own."""
+    return client[database].circuit_breaker
 
 
 def get_postgres_dsn() -> str:

@@ -178,6 +178,7 @@ async def test_pools(default: None) -> None:
         await aio.get_pool()
     await aio.init_all()
     assert await aio.get_pool_for_db("vb", ensure_initialized=False) is not None
+    assert aio.get_circuit_breaker("vb").state == aio.get_circuit_breaker().state == "closed"
     async with (await aio.get_pool()).connection() as connection:
         assert await (await connection.execute("select 1")).fetchone() == (1,)
 

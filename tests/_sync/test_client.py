@@ -179,6 +179,7 @@ def test_pools(default: None) -> None:
         sync.get_pool()
     sync.init_all()
     assert sync.get_pool_for_db("vb", ensure_initialized=False) is not None
+    assert sync.get_circuit_breaker("vb").state == sync.get_circuit_breaker().state == "closed"
     with (sync.get_pool()).connection() as connection:
         assert (connection.execute("select 1")).fetchone() == (1,)
 
