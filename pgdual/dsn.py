@@ -15,7 +15,10 @@ from pydantic import SecretStr
 
 from pgdual.errors import ConfigurationError
 
-__all__ = ["completed", "parsed", "revealed", "without_driver"]
+__all__ = ["UNSENDABLE", "completed", "parsed", "revealed", "without_driver"]
+
+UNSENDABLE: Final = re.compile("[\0\ud800-\udfff]")
+"""A NUL and half a character, which PostgreSQL cannot take."""
 
 # Where the DSN is silent. Seconds, milliseconds, seconds; libpq and the kernel would hang for hours.
 _CONNECTION: Final = {"keepalives_idle": 30, "tcp_user_timeout": 30_000, "connect_timeout": 10}
@@ -44,7 +47,7 @@ def revealed(secret: Any, label: str) -> str:
     text = secret.get_secret_value() if isinstance(secret, SecretStr) else secret()
     if not isinstance(text, str):
         raise ConfigurationError(f"{label}() returned a {type(text).__name__}. It must return a str.")
-    if re.search("[\0\ud800-\udfff]", text):
+    if UNSENDABLE.search(text):
         raise ConfigurationError(f"{label} holds a character that PostgreSQL cannot take. Set it anew.")
     return text
 

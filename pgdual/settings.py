@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeVar, cast
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -30,7 +31,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from pgdual.dsn import completed, parsed, revealed, without_driver
+from pgdual.dsn import UNSENDABLE, completed, parsed, revealed, without_driver
 from pgdual.environment import MAIN, NAME, Default, Environment, name_of, row, spellings, variables_of
 from pgdual.errors import ConfigurationError, DatabaseNotConfiguredError, UnknownDatabaseError
 
@@ -53,6 +54,12 @@ class Database(StrEnum):
     REFERENCE = "reference"
 
 
+def _sendable(value: str) -> str:
+    if UNSENDABLE.search(value):
+        raise ValueError("PostgreSQL cannot take it")
+    return value
+
+
 def _blank_is_unset(value: object) -> object:
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     return None if isinstance(text, str) and not text.strip() else value
@@ -67,6 +74,7 @@ if TYPE_CHECKING:  # a plain str is accepted, and is a SecretStr when read
 else:
     _Secret = Annotated[SecretStr | Callable[[], str] | None, BeforeValidator(_blank_is_unset)]
 _Text = Annotated[str | None, BeforeValidator(_blank_is_unset)]
+_Sent = Annotated[str, AfterValidator(_sendable)]
 _Count = Annotated[int, _bounded("a whole number", 1, _MOST)]
 _Seconds = Annotated[float, _bounded("seconds", 0.001, _LONGEST)]
 _Milliseconds = Annotated[float, _bounded("milliseconds", 0, _LONGEST * 1000)]
@@ -96,8 +104,10 @@ class DatabaseSettings(BaseModel):
     prepared_statements: Literal["auto", "on", "off"] = row(
         "auto", "PG_PREPARED_STATEMENTS", description="auto, on or off"
     )
-    search_path: _Text = row(None, "PG_SEARCH_PATH", description="schemas, such as app,public")
-    application_name: str = row("pgdual", "PG_APPLICATION_NAME", description="text")
+    search_path: Annotated[_Sent | None, BeforeValidator(_blank_is_unset)] = row(
+        None, "PG_SEARCH_PATH", description="schemas, such as app,public"
+    )
+    application_name: _Sent = row("pgdual", "PG_APPLICATION_NAME", description="text")
     breaker_failure_threshold: _Count = row(5, "PG_BREAKER_FAILURE_THRESHOLD")
     breaker_timeout: _Seconds = row(30.0, "PG_BREAKER_TIMEOUT_SEC")
     retry_max_attempts: _Count = row(3, "PG_RETRY_MAX_ATTEMPTS")
@@ -340,7 +350,8 @@ def _problem(model: type[BaseModel], invalid: ValidationError) -> ConfigurationE
         return ConfigurationError(
             f"{field} is not a setting of {model.__name__}. Use one of {', '.join(model.model_fields)}."
         )
-    shown = "unusable" if field in _SECRETS else repr(value)[:64]
+    is_secret = field in _SECRETS or "://" in str(value) or "password" in str(value)
+    shown = "unusable" if is_secret else repr(value)[:64]
     return ConfigurationError(
         f"{name_of(value, field)} is {shown}: it must be {model.model_fields[field].description}. "
         "Correct it, or leave it out for the default."

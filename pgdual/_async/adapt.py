@@ -7,6 +7,7 @@ import re
 from enum import Enum
 from typing import Any
 
+import psycopg
 from psycopg.adapt import AdaptersMap, PyFormat
 from psycopg.pq import Format
 from psycopg.types import TypeInfo
@@ -36,10 +37,13 @@ async def register_on(connection: Any, types: Types, kind: Any, name: str | None
         UsageError: The database has no such type, or *kind* is not of its kind.
     """
     name = name or _name_of(kind)
-    cursor = await connection.execute(
-        "select typtype::text, typbasetype from pg_type where oid = to_regtype(%s)", (name,)
-    )
-    row = await cursor.fetchone()
+    try:
+        cursor = await connection.execute(
+            "select typtype::text, typbasetype from pg_type where oid = to_regtype(%s)", (name,)
+        )
+        row = await cursor.fetchone()
+    except (psycopg.ProgrammingError, psycopg.DataError, UnicodeEncodeError):
+        row = None  # it cannot be the name of any
     if row is None:
         raise UsageError(f"the database has no type {name!r}; create it first, or give its SQL name as name=")
     sort, base = row

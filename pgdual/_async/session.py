@@ -239,9 +239,7 @@ class AsyncSession:
         if job.want == MANY and job.error is error and not job.lead and not job.lost:
             error.add_note(f"row: {job.rows + 1}")
         if self.is_over:
-            return TransactionClosedError(
-                f"the transaction on {name!r} ended while this statement ran: {error}"
-            )
+            return TransactionClosedError(f"the transaction on {name!r} ended while it ran: {error}")
         late = is_late(job, error)
         if late or isinstance(error, QueryTimeoutError):
             # COMMIT was not sent, so whatever became of the statement is undone.
@@ -281,9 +279,13 @@ class AsyncSession:
             self.failed = failed_before
             return
         self._check_over()
-        limit = self.fleet.command_timeout
+        limit, job = self.fleet.command_timeout, command(b"RELEASE " + name)
         try:
-            await runtime.within(limit, self._say, limit, command(b"RELEASE " + name))
+            await runtime.within(limit + GRACE, self._say, limit, job)
+        except (QueryCanceled, TimeoutError) as error:
+            if isinstance(error, QueryCanceled) and not job.expired:
+                raise
+            raise QueryTimeoutError(f"{self.fleet.name}: RELEASE: {error}", "rolled back") from None
         except psycopg.errors.InFailedSqlTransaction:
             failed, self.failed = self.failed, failed_before
             await self._undo(*undo)
@@ -369,9 +371,7 @@ class AsyncSession:
         except QueryCanceled as error:
             if not job.expired:
                 raise
-            raise QueryTimeoutError(
-                f"{name}: COMMIT was cancelled at its time limit: {error}", "rolled back"
-            ) from None
+            raise QueryTimeoutError(f"{name}: COMMIT, at its time limit: {error}", "rolled back") from None
         except (psycopg.OperationalError, TimeoutError) as error:
             if job.future is None or not (job.lost or isinstance(error, TimeoutError)):
                 raise  # it was not sent, or the server has answered
@@ -388,10 +388,9 @@ class AsyncSession:
     def _unknown(self, error: Exception) -> Exception:
         self.fleet.meter.lost += 1
         late = isinstance(error, TimeoutError)
-        lost = (OutcomeUnknownTimeoutError if late else OutcomeUnknownError)(
-            f"{self.fleet.name}: the connection was lost while COMMIT ran; "
-            "the transaction may have been done or not"
-        )
+        text = "the connection was lost while COMMIT ran; the transaction may have been done or not"
+        kind = OutcomeUnknownTimeoutError if late else OutcomeUnknownError
+        lost = kind(f"{self.fleet.name}: {text}")
         lost.database, lost.statement = self.fleet.name, "COMMIT"
         return lost
 

@@ -7,6 +7,7 @@ Behind a transaction pooler nothing is: its sessions are other clients' too (N2)
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -19,6 +20,8 @@ from pgdual.core.types import Types
 from pgdual.errors import ConfigurationError
 from pgdual.settings import DatabaseSettings
 
+# Source: pg_split_opts() in PostgreSQL's postinit.c: options end at white space that has no backslash.
+_SPLITS = re.compile(r"[\\ \t\n\v\f\r]")
 _logger = logging.getLogger("pgdual.pool")
 
 
@@ -47,7 +50,7 @@ class Connector:
             return conninfo
         # In the startup packet, so that DISCARD ALL brings it back (L7).
         parts = conninfo_to_dict(conninfo)
-        path = self.settings.search_path.replace("\\", "\\\\").replace(" ", "\\ ")
+        path = _SPLITS.sub(r"\\\g<0>", self.settings.search_path)
         parts["options"] = f"{parts.get('options') or ''} -c search_path={path}".strip()
         return make_conninfo("", **parts)
 

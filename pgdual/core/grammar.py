@@ -156,7 +156,8 @@ def _explained(words: list[str]) -> tuple[bool, list[str]]:
     while at < len(words) and words[at] in ("analyze", "analyse", "verbose"):
         at += 1
     options = words[1:at]
-    return "analyze" in options or "analyse" in options, words[at:]
+    is_run = any(word in ("analyze", "analyse") or word[0] == '"' for word in options)
+    return is_run, words[at:]
 
 
 def _makes_temporary(verb: str, words: list[str]) -> bool:
@@ -209,9 +210,24 @@ def look(words: list[str]) -> Sight:
             if stack:
                 opener, frame = frame.opener, stack.pop()
                 frame.closed = opener
-        elif word in _HEEDED and (not at or words[at - 1] != "."):
+        elif at and words[at - 1] == ".":
+            _attribute(sight, words, at)
+        elif word in _HEEDED:
             _heed(sight, words, at, frame, not stack)
     return sight
+
+
+def _attribute(sight: Sight, words: list[str], at: int) -> None:
+    # `(pid).pg_terminate_backend` and `s.pg_advisory_lock` are calls, too.
+    name = _unquoted(words[at])
+    is_other = words[at + 1 : at + 2] == ["("] or words[at - 2] == "pg_catalog"  # a call as such, a table
+    if (
+        not is_other
+        and (name in functions.SESSION or name.startswith(("pg_", "lo_")))
+        and name not in READERS
+    ):
+        sight.calls.add(name)
+        sight.locks |= "advisory" in name
 
 
 def _heed(sight: Sight, words: list[str], at: int, frame: _Frame, top: bool) -> None:
@@ -219,7 +235,8 @@ def _heed(sight: Sight, words: list[str], at: int, frame: _Frame, top: bool) -> 
     before = words[at - 1] if at else ""
     after = words[at + 1] if at + 1 < len(words) else ""
     if word in _CHANGES:
-        if before in ("", "(", ")") or frame.clause == "with":
+        # A WITH may end in one after a CYCLE clause, whose words are names.
+        if before in ("", "(", ")") or frame.clause == "with" or (top and words[0] == "with"):
             sight.changes = True
             frame.clause = word
     elif word == "for":
@@ -233,8 +250,13 @@ def _heed(sight: Sight, words: list[str], at: int, frame: _Frame, top: bool) -> 
         frame.clause = "from"
     elif word != "with":
         frame.clause = word
-    elif before in ("", "(", ")", "as") and after not in _NO_QUERY:
+    elif _begins_query(words, before) and after not in _NO_QUERY:
         frame.clause = "with"
+
+
+def _begins_query(words: list[str], before: str) -> bool:
+    """Return whether a WITH after the word *before* begins a query; after AS it may be a column's label."""
+    return before in ("", "(", ")") or (before == "as" and words[0] in ("create", "prepare"))
 
 
 def _into(sight: Sight, before: str, after: str) -> None:
@@ -275,8 +297,8 @@ def _called(words: list[str], at: int, frame: _Frame) -> str | None:
 def _is_syntax(words: list[str], at: int, before: str, frame: _Frame) -> bool:
     """Return whether an unqualified name before a parenthesis, after the word *before*, is no call."""
     word = words[at - 1]
-    if before == ")":  # f(x) OVER (...), f(x) alias(a); but DISTINCT ON (a) f(x)
-        return frame.closed not in ("on", "with")
+    if before == ")":  # f(x) OVER (...), f(x) alias(a); but DISTINCT ON (a) f(x), OPERATOR(...) f(x)
+        return frame.closed not in ("on", "with", "operator")
     if word in _AFTER:
         return before in _AFTER[word] and (word != "materialized" or words[at - 3 : at - 2] == ["as"])
     if word in ("rollup", "cube"):

@@ -191,9 +191,11 @@ class Results:
             self._outdated.update(job.closes)
         if error.sqlstate == _PREPARED_ALREADY and job.parses:
             self.adopt(statement)
+        elif statement is None:
+            return  # one of pgdual's own commands: what a trigger said, and in its own words
         elif error.sqlstate == _NOT_PREPARED:
             self.prepared.pop(statement.name, None)
-        elif statement is not None and not self._is_parsed_anew(job) and is_outdated(error):
+        elif not self._is_parsed_anew(job) and is_outdated(error):
             self._outdate(job, error)
 
     def _outdate(self, job: Job, error: psycopg.Error) -> None:

@@ -104,6 +104,7 @@ _FINAL = (
     "invalid connection option",
     "invalid sslmode value",
     "unrecognized configuration parameter",
+    "invalid value for parameter",
     "server does not support SSL",
     "certificate verify failed",
     "does not match host name",

@@ -19,7 +19,7 @@ from pgdual.errors import (
     UsageError,
 )
 
-from .clients import at_rest, client_of, outside
+from .clients import at_rest, client_of, outside, prepare
 
 
 @pytest.fixture
@@ -292,3 +292,19 @@ def test_a_script_inside(db: DB, main_dsn: str) -> None:
             assert db.fetchval("select count(*) from t") == 2
             raise LookupError
     assert ids(main_dsn) == []
+
+
+def test_a_trigger_that_speaks_of_prepared_statements(db: DB, main_dsn: str) -> None:
+    """T1: whatever state a deferred trigger gives to COMMIT, the block ends with that error."""
+    prepare(
+        main_dsn,
+        "create table crying (id int)",
+        "create function cry() returns trigger language plpgsql as "
+        "$$ begin raise exception 'as told' using errcode = '26000'; end $$",
+        "create constraint trigger cry after insert on crying deferrable initially deferred "
+        "for each row execute function cry()",
+    )
+    with pytest.raises(DatabaseError, match="as told"):
+        with db.transaction() as tx:
+            tx.execute("insert into crying values (1)")
+    assert db.fetchval("select count(*) from crying") == 0

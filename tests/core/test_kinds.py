@@ -321,3 +321,27 @@ def test_a_call_in_a_read_makes_it_a_write(text):
         Kind.WRITE,
         Kind.SESSION,
     )
+
+
+@pytest.mark.parametrize(
+    ("sql", "kind"),
+    [
+        ("select '' operator(pg_catalog.||) set_config('app.a', 'b', false)", Kind.SESSION),
+        ("select 1 as with, set_config('app.a', 'b', false)", Kind.SESSION),
+        ("select 1 as with from (select 1) x, set_config('app.a', 'b', false) y", Kind.SESSION),
+        ("with recursive x(a) as (select 1) cycle a set c using p delete from t", Kind.WRITE),
+        ("with recursive x(a) as (select 1) cycle a set c using p select * from x", Kind.READ),
+        ("explain (\"analyze\") select pg_notify('news', 'x')", Kind.WRITE),
+        ("explain (U&\"analyze\") select pg_notify('news', 'x')", Kind.WRITE),
+        ("select (7::bigint).pg_advisory_lock", Kind.WRITE),
+        ("select (pid).pg_terminate_backend from pg_stat_activity", Kind.WRITE),
+        ("select s.pg_advisory_lock from generate_series(1, 1) s", Kind.WRITE),
+        ('select s."pg_advisory_lock" from generate_series(1, 1) s', Kind.WRITE),
+        ("select (address).street, a.pg_class_id from a", Kind.WRITE),
+        ("select (address).street, a.id from a", Kind.READ),
+        ("select pg_catalog.lower(name) from pg_catalog.pg_class", Kind.READ),
+    ],
+)
+def test_calls_in_disguise(sql, kind):
+    """Q1: a call behind an operator, a label, an option in quotes or a dot is seen, in doubt as a WRITE."""
+    assert part(sql).kind is kind
