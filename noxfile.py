@@ -72,6 +72,20 @@ def tests_all(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Break networks and servers: every fault test, then the figures in one table, each within its bound."""
+    pytest(session, "tests/faults", options=("-m", ""))
+    session.run("python", "-P", "-m", "tests.faults.figures", "--check")
+
+
+@nox.session
+def ledger(session: nox.Session) -> None:
+    """Hold every answer against the tables while faults are injected (O1): `-- --seeds 20`."""
+    session.install("-e", ".[test]")
+    session.run("python", "-P", "-m", "tests.faults.ledger", *(session.posargs or ["--seeds", "3"]))
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Run the whole suite and say which lines and branches it missed."""
     pytest(session, options=("--cov", "--cov-report=term-missing:skip-covered", "--cov-fail-under=95"))

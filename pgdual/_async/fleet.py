@@ -19,7 +19,7 @@ from pgdual.core.verdict import Verdict
 from pgdual.errors import CircuitOpenError, ClientClosedError, PoolTimeoutError
 
 from . import runtime
-from .runtime import DEPTH, INTERRUPTS, Turn, background, critical, now, soon
+from .runtime import DEPTH, GRACE, INTERRUPTS, Turn, background, critical, now, soon
 from .supply import AsyncSupply
 
 _READ = Kind.READ
@@ -279,7 +279,7 @@ class AsyncFleet(AsyncSupply):
             wire.lose(psycopg.OperationalError("the session was left in a state that cannot be trusted"))
             return
         try:
-            await runtime.within(self.settings.command_timeout, wire.clean)
+            await runtime.within(GRACE, wire.clean)
         except Exception as error:
             wire.lose(psycopg.OperationalError(f"the session could not be cleaned: {error}"))
             return

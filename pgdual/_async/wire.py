@@ -25,11 +25,11 @@ from pgdual.core.statement import Kind
 from pgdual.errors import QueryTimeoutError
 
 from .answer import Answer, LateAnswer
+from .runtime import GRACE, within
 
 # How long a cancelled statement may keep its caller past the deadline before the socket is closed (D2).
 PATIENCE = 0.2  # seconds
-# How many rows of an executemany are queued between two looks at the socket. Source: bench row 11.
-BATCH = 500
+BATCH = 500  # rows of an executemany between two looks at the socket; source: bench row 11
 _READ = Kind.READ
 
 
@@ -102,6 +102,7 @@ class Wire:
 
         Where *rows* itself fails, *undo* is sent in place of *end* and its error raised.
         """
+        self._look()
         future = job.future = LateAnswer(loop=self._loop)
         self.pipeline.begin_many(job)
         self._arm(job.deadline)
@@ -358,9 +359,8 @@ class Wire:
 
     def release(self) -> None:
         """Give the wire back: the call it was placed for is over, or was never sent."""
-        fleet = self._fleet
-        if fleet.answered(self, 1, now()):
-            fleet.mend(self)
+        if self._fleet.answered(self, 1, now()):
+            self._fleet.mend(self)
 
     async def lend(self) -> Any:
         """Return psycopg's own connection, out of pipeline mode."""
@@ -374,9 +374,9 @@ class Wire:
             return
         try:
             if not self.connection.closed:
-                await self.connection.rollback()
+                await within(GRACE, self.connection.rollback)
             self._attach()
-        except (psycopg.Error, asyncio.CancelledError) as error:
+        except (psycopg.Error, TimeoutError, asyncio.CancelledError) as error:
             self.lose(psycopg.OperationalError(f"the borrower left the connection unusable: {error}"))
             if isinstance(error, asyncio.CancelledError):
                 raise

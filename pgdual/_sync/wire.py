@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import select
 import socket
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from math import inf
 from time import monotonic as now
@@ -24,6 +25,8 @@ from pgdual.core.libpq import is_busy
 from pgdual.core.pipeline import Pipeline, check_returned, is_incident
 from pgdual.core.statement import Kind
 from pgdual.errors import QueryTimeoutError
+
+from .runtime import GRACE
 
 # How long a cancelled statement may keep its caller past the deadline before the socket is closed (D2).
 PATIENCE = 0.5  # seconds
@@ -311,7 +314,7 @@ class Wire:
             return
         try:
             if not self.connection.closed:
-                self.connection.rollback()
+                self._bounded(self.connection.rollback)
             check_returned(self.connection)
             self.pipeline.enter()
         except psycopg.Error as error:
@@ -319,9 +322,19 @@ class Wire:
             return
         self.release()
 
+    def _bounded(self, function: Callable[..., Any], *args: Any) -> None:
+        # D4: psycopg waits without a deadline; a socket that is shut down ends its wait.
+        timer = threading.Timer(GRACE, self._wake)
+        timer.daemon = True
+        timer.start()
+        try:
+            function(*args)
+        finally:
+            timer.cancel()
+
     def clean(self) -> None:
         """Make the session as new: nothing of the last caller stays (L7)."""
-        self._fleet.renew(self.lend())
+        self._bounded(self._fleet.renew, self.lend())
         self.read_only = self.dirty = False
         check_returned(self.connection)
         self.pipeline.enter()
