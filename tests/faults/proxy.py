@@ -171,6 +171,8 @@ class Proxy:
         task = self._loop.create_task(self._serve(reader, writer))
         self._links[task] = None
         task.add_done_callback(self._links.pop)
+        # A task that is cancelled before it begins never comes to its `finally`.
+        task.add_done_callback(lambda _: writer.transport.abort())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = None
