@@ -134,6 +134,8 @@ class Fleet(Supply):
 
     def raise_limit(self, wire: Any, job: Job, limit: float) -> None:
         """Have the server allow *job* as much time as its caller does (D3)."""
+        if self.pooled:
+            return  # N2: no limit was set there, and none may be
         if can_be_grouped(job.statement.verb):
             job.prelude = (raised(limit),)
             return

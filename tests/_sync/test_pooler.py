@@ -47,12 +47,14 @@ def test_the_sessions_stay_as_they_were(pooler: PgBouncer, main_dsn: str) -> Non
             assert db.executemany("update t set n = $1 where id = $2", [(2, number), (3, number)]) == 2
 
         gather(*[lambda number=number: work(number) for number in range(12)])
+        db.execute("vacuum t", timeout=120)
         with db.connection() as connection:
             for _ in range(10):
                 connection.execute("select 1")
         for _ in range(4):
             assert outside(way, "show default_transaction_read_only") == [("off",)]
             assert outside(way, "show transaction_read_only") == [("off",)]
+            assert outside(way, "show statement_timeout") == [("0",)]
             assert outside(way, "select name from pg_prepared_statements") == []
 
 
