@@ -56,3 +56,16 @@ class Answer(asyncio.Future[Any]):
 
     def _wake_later(self) -> None:
         self.get_loop().call_soon(self._wakeup, self, context=self._context)
+
+
+def give(job: Any) -> None:
+    """Tell whoever waits for *job* what became of it. For the reader alone: no task may be running."""
+    future = job.future
+    if future is None or future.done():
+        return
+    if job.error is None:
+        future.give(job.value)
+    elif job.abandoned:
+        future.cancel()
+    else:
+        future.fail(job.error)

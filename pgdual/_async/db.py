@@ -10,7 +10,7 @@ from typing import Any
 from pgdual.core import health
 from pgdual.core.backstops import LIFTED
 from pgdual.core.breaker import Breaker, CircuitBreaker
-from pgdual.core.job import Job
+from pgdual.core.job import Job, begin
 from pgdual.core.meter import Meter
 from pgdual.core.rows import VALUE
 from pgdual.core.sizing import share_for, worker_share
@@ -25,7 +25,7 @@ from .call import run
 from .fleet import AsyncFleet
 from .queries import AsyncQueries, Timeout
 from .runtime import SCOPE, here, now, owner
-from .session import AsyncSession, begin
+from .session import AsyncSession
 from .transaction import AsyncTransaction, Isolation
 
 # How long a health check may take. Source: the probes' own default in Kubernetes is one second.
@@ -158,10 +158,14 @@ class AsyncDB(AsyncQueries):
             else:
                 runtime.elsewhere(home, fleet.close, self._get_settings().close_grace)
 
+    def _fleet_now(self) -> AsyncFleet | None:
+        fleet = self._fleet
+        return fleet if fleet is not None and fleet.home is here() else None
+
     async def _ready_fleet(self) -> AsyncFleet:
         home = here()
-        fleet = self._fleet
-        if fleet is not None and fleet.home is home:
+        fleet = self._fleet_now()
+        if fleet is not None:
             return fleet
         async with self._opening.of(home):
             if self._is_closed:

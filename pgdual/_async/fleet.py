@@ -13,7 +13,7 @@ import psycopg
 
 from pgdual.core.backstops import can_be_grouped, raised
 from pgdual.core.job import DESCRIBE, SCRIPT, Job, command
-from pgdual.core.lanes import WINDOW
+from pgdual.core.lanes import WINDOW, learn
 from pgdual.core.statement import Kind, Statement, check_single
 from pgdual.core.verdict import Verdict
 from pgdual.errors import CircuitOpenError, ClientClosedError, PoolTimeoutError
@@ -287,8 +287,17 @@ class AsyncFleet(AsyncSupply):
             return
         wire.release()
 
-    def beyond_floor(self, seconds: float) -> float:
-        """Return what a lone answer took beyond the quickest one: the network's part is not the text's."""
+    def measure(self, wire: Any, job: Job, begun: float, spent: float, lone: bool) -> None:
+        """Count an answered call whose turn on *wire* began at *begun* and took *spent* seconds."""
+        statement = job.statement
+        is_read = statement.kind is _READ
+        self.meter.tell(begun - job.started, spent, job.rows, is_read)
+        if is_read:
+            statement.service = learn(statement.service, self._beyond_floor(spent) if lone else spent)
+            wire.backlog -= job.service
+
+    def _beyond_floor(self, seconds: float) -> float:
+        # What a lone answer took beyond the quickest one: the network's part is not the text's.
         floor = self._floor
         self._floor = seconds if seconds < floor else floor * 1.001
         return max(seconds - self._floor, 1e-6)

@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import nullcontext
-from math import inf
 from time import monotonic
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
@@ -26,6 +25,8 @@ from psycopg_pool.pool_async import AddConnection
 from pgdual.core.scope import Scope
 from pgdual.errors import UsageError
 
+from . import lock
+
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,9 +36,9 @@ SCOPE = Scope("pgdual_async")
 # How many reads share a lane (L5). Source: one socket buffer's worth of answers; deeper gains nothing.
 DEPTH = 64
 INTERRUPTS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
-Lock = asyncio.Lock
 Guard = object  # nothing to guard: see `critical`
 sleep = asyncio.sleep
+Lock, grab, hold = lock.Lock, lock.grab, lock.hold
 _TASKS: set[asyncio.Task[Any]] = set()
 _FLEETS: WeakSet[Any] = WeakSet()
 # How long an attempt to connect waits for the next. Source: B1, service within 1 s of the server.
@@ -212,30 +213,6 @@ def owner() -> Any:
         return asyncio.current_task()
     except RuntimeError:
         return here()
-
-
-def grab(lock: asyncio.Lock) -> bool:
-    """Acquire *lock* if that needs no waiting."""
-    if lock.locked():
-        return False
-    acquiring = lock.acquire()
-    try:
-        acquiring.send(None)
-    except StopIteration:
-        return True
-    acquiring.close()  # others stand in line for it
-    return False
-
-
-async def hold(lock: asyncio.Lock, seconds: float) -> bool:
-    """Acquire *lock*; False if it was not free within *seconds*."""
-    if not lock.locked():
-        return await lock.acquire()
-    try:
-        async with asyncio.timeout(None if seconds == inf else seconds):
-            return await lock.acquire()
-    except TimeoutError:
-        return False
 
 
 def critical(method: F) -> F:

@@ -7,13 +7,13 @@ empty block says nothing. Who speaks in it, and when, `turns` decides.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from math import inf
 from typing import Any
 
 import psycopg
 
 from pgdual.core.backstops import raised
 from pgdual.core.job import MANY, SCRIPT, Job, command
+from pgdual.core.results import IDLE
 from pgdual.core.statement import Kind, Statement, check_single
 from pgdual.errors import (
     OutcomeUnknownError,
@@ -33,12 +33,6 @@ from .runtime import GRACE, INTERRUPTS, now, owner
 from .turns import AsyncTurns
 
 _SAVE, _KEEP, _UNDO = b"SAVEPOINT pgdual_many", b"RELEASE pgdual_many", b"ROLLBACK TO pgdual_many"
-
-
-def begin(read_only: bool, modes: str = "", wants_read_only: bool = False) -> bytes:
-    """Return the text of BEGIN on a session that is *read_only* by default."""
-    access = " READ ONLY" if wants_read_only else " READ WRITE" if read_only else ""
-    return f"BEGIN{modes}{access}".encode()
 
 
 class AsyncSession:
@@ -64,14 +58,15 @@ class AsyncSession:
 
     def perform(self, block: Any, job: Job, timeout: Timeout) -> Any:
         """Run one statement for *block*."""
-        return self._in_turn(block, job, timeout, self._one, job)
+        return self._in_turn(block, job, timeout, self._one)
 
     async def many(
         self, block: Any, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout
     ) -> int:
         """Run one statement for each of *rows* and return how many rows were touched."""
         job = Job(MANY, statement)
-        return int(await self._in_turn(block, job, timeout, self._rows, job, rows))
+        job.feed = rows
+        return int(await self._in_turn(block, job, timeout, self._rows))
 
     async def whole(self, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout) -> int:
         """Run one statement for each of *rows* in a transaction of its own."""
@@ -83,45 +78,51 @@ class AsyncSession:
         await self.end(None)
         return touched
 
-    async def _in_turn(self, block: Any, job: Job, timeout: Timeout, act: Any, *args: Any) -> Any:
-        limit = self.fleet.command_timeout if timeout is DEFAULT else limit_of(self.fleet, timeout)
-        job.started = now()
-        if self._feeder is not None and self._feeder == owner():
+    async def _in_turn(self, block: Any, job: Job, timeout: Timeout, act: Any) -> Any:
+        fleet, turns = self.fleet, self._turns
+        limit = fleet.command_timeout if timeout is DEFAULT else limit_of(fleet, timeout)
+        moment = job.started = now()
+        if self._feeder is not None:
+            self._check_feeder()
+        if not turns.take_now():
+            await turns.take(block, limit)
+            moment = now()
+        try:
+            if self.is_over:
+                self._check_over()
+            job.deadline = moment + limit
+            while True:
+                wire, pending, fresh = self.wire, self._pending, not self._begun
+                if wire is None:
+                    wire = await self._take_wire(job.started)
+                try:
+                    if wire.settling is not None:
+                        await wire.settle()
+                    is_over = not fresh and wire.pipeline.pgconn.transaction_status == IDLE
+                    if is_over or wire.dead or fleet.home is None or self.wire is not wire:
+                        self._check_wire()
+                    return await act(job)
+                except INTERRUPTS:
+                    wire.forsake(job)
+                    self._note(job, "given up by its caller")
+                    raise
+                except (UsageError, TransactionClosedError, TransactionFailedError):
+                    raise
+                except Exception as error:
+                    job.tries += 1
+                    if not fresh or not self._is_unsent(job, error) or job.tries > fleet.max_size:
+                        raise self._explained(job, error) from None
+                    # The wire was found dead before a byte was sent: before BEGIN another will do.
+                    self.wire, self._begun, self._pending = None, False, pending
+        finally:
+            turns.give_back()
+
+    def _check_feeder(self) -> None:
+        if self._feeder == owner():
             raise UsageError(
                 f"{self.fleet.name}: the rows of an executemany come from a query in the same transaction, "
                 "which cannot run in between; fetch them first"
             )
-        if not self._turns.take_now():
-            await self._turns.take(block, limit)
-        try:
-            self._check_over()
-            job.deadline = inf if limit == inf else now() + limit
-            return await self._send(job, act, *args)
-        finally:
-            self._turns.give_back()
-
-    async def _send(self, job: Job, act: Any, *args: Any) -> Any:
-        tries = 0
-        while True:
-            wire = self.wire or await self._take_wire(job.started)
-            pending, fresh = self._pending, not self._begun
-            try:
-                if wire.settling is not None:
-                    await wire.settle()
-                self._check_wire()
-                return await act(*args)
-            except INTERRUPTS:
-                wire.forsake(job)
-                self._note(job, "given up by its caller")
-                raise
-            except (UsageError, TransactionClosedError, TransactionFailedError):
-                raise
-            except Exception as error:
-                tries += 1
-                if not fresh or not self._is_unsent(job, error) or tries > self.fleet.max_size:
-                    raise self._explained(job, error) from None
-                # The wire was found dead before a byte was sent: before BEGIN another will do.
-                self.wire, self._begun, self._pending = None, False, pending
 
     def _is_unsent(self, job: Job, error: Exception) -> bool:
         return isinstance(error, psycopg.OperationalError) and job.future is None and bool(self.wire.dead)
@@ -134,8 +135,7 @@ class AsyncSession:
         return wire
 
     def _one(self, job: Job) -> Any:
-        statement = job.statement
-        return self._first(job) if statement.types is None else self._answer(job)
+        return self._first(job) if job.statement.types is None else self._answer(job)
 
     async def _first(self, job: Job) -> Any:
         statement = job.statement
@@ -150,17 +150,19 @@ class AsyncSession:
         return await self._answer(job)
 
     def _answer(self, job: Job) -> Any:
-        wire, statement = self.wire, job.statement
+        fleet, wire = self.fleet, self.wire
         if job.arguments:
-            job.encode(self.fleet.types)
-        if statement.leaves_traces:
+            job.encode(fleet.types)
+        if job.statement.leaves_traces:
             wire.dirty = True
-        job.sent = now()
+        moment = job.sent = now()
         if self._begun:
-            job.started = job.sent  # W1: the first one alone waited for a connection
-        if self._pending or not self._begun:
+            job.started = moment  # W1: the first one alone waited for a connection
+            if self._pending:
+                job.prelude = self._take_pending()
+        else:
             job.prelude = self._take_pending()
-        if job.deadline - job.sent > self.fleet.command_timeout and job.want != SCRIPT:
+        if job.deadline - moment > fleet.command_timeout and job.want != SCRIPT:
             job.prelude = (*job.prelude, *self._more_time(job))
         return wire.answer(job)
 
@@ -169,7 +171,7 @@ class AsyncSession:
         limit = job.deadline - now()
         return (raised(limit),) if limit > self.fleet.command_timeout else ()
 
-    async def _rows(self, job: Job, rows: Iterable[Sequence[Any]]) -> Any:
+    async def _rows(self, job: Job) -> Any:
         wire, statement = self.wire, job.statement
         if statement.types is None:
             await self.fleet.describe(wire, statement, job.deadline, self._take_pending())
@@ -178,7 +180,7 @@ class AsyncSession:
         job.prelude = (*self._take_pending(), *self._more_time(job), _SAVE)
         self._feeder = owner()
         try:
-            return await wire.answer_many(job, rows, (_KEEP,), (_UNDO, _KEEP))
+            return await wire.answer_many(job, job.feed, (_KEEP,), (_UNDO, _KEEP))
         finally:
             self._feeder = None
 
@@ -306,14 +308,6 @@ class AsyncSession:
         finally:
             self._turns.give_back()
 
-    async def _say_now(self, seconds: float, job: Job) -> str:
-        self._check_wire()
-        job.deadline = now() + seconds
-        try:
-            return str(await self.wire.answer(job))
-        except INTERRUPTS as interrupt:
-            raise await runtime.outlast(self.wire, job, interrupt) from None
-
     async def _undo(self, *texts: bytes) -> None:
         """Run *texts* in one group; if the server does not answer, close the connection, which undoes too."""
         wire = self.wire
@@ -349,7 +343,8 @@ class AsyncSession:
                 if not is_kept:
                     await self._undo(b"ROLLBACK")
             finally:
-                self.fleet.breaker.withdraw(self)
+                if not self.fleet.breaker.is_closed:
+                    self.fleet.breaker.withdraw(self)
                 self._release()
 
     async def _commit(self) -> None:
@@ -367,7 +362,12 @@ class AsyncSession:
             if self._turns.is_taken or wire.settling is not None:
                 status = await runtime.within(limit + GRACE, self._say, limit, job)
             else:  # the same without a task of its own: nothing is to be waited for first
-                status = await self._say_now(limit, job)
+                self._check_wire()
+                job.deadline = now() + limit
+                try:
+                    status = await wire.answer(job)
+                except INTERRUPTS as interrupt:
+                    raise await runtime.outlast(wire, job, interrupt) from None
         except QueryCanceled as error:
             if not job.expired:
                 raise

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from pgdual.core.job import Job
+from pgdual.core.job import Job, begin
 from pgdual.core.statement import Kind, Statement, check_place
 from pgdual.errors import TransactionClosedError, UsageError
 
 from . import runtime
 from .queries import AsyncQueries, Timeout
 from .runtime import SCOPE, now, owner
-from .session import AsyncSession, begin
+from .session import AsyncSession
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
 _LEVELS = ("read committed", "repeatable read", "serializable")
@@ -58,7 +58,8 @@ class AsyncTransaction(AsyncQueries):
         outer = self._outer or SCOPE.find(self._database, me)
         self.owner = me
         if outer is None:
-            self._session = AsyncSession(await self._database._ready_fleet(), self._begin)
+            database = self._database
+            self._session = AsyncSession(database._fleet_now() or await database._ready_fleet(), self._begin)
         else:
             await self._enter_inside(outer)
         self._frame = SCOPE.enter(self._database, self, me)
@@ -84,7 +85,6 @@ class AsyncTransaction(AsyncQueries):
             await session.end(error)
         finally:
             self._frame = None
-            self._database._meter.transactions += 1
             self._database._meter.transaction.record(now() - self._started)
 
     def _begin(self, read_only: bool) -> bytes:

@@ -19,18 +19,16 @@ from typing import Any
 import psycopg
 
 from pgdual.core.job import COMMAND, STATUS, Job, command
-from pgdual.core.lanes import learn
 from pgdual.core.pipeline import Pipeline, check_returned, is_incident
-from pgdual.core.statement import Kind
+from pgdual.core.results import IDLE
 from pgdual.errors import QueryTimeoutError
 
-from .answer import Answer, LateAnswer
+from .answer import Answer, LateAnswer, give
 from .runtime import GRACE, within
 
 # How long a cancelled statement may keep its caller past the deadline before the socket is closed (D2).
 PATIENCE = 0.2  # seconds
 BATCH = 500  # rows of an executemany between two looks at the socket; source: bench row 11
-_READ = Kind.READ
 
 
 class Wire:
@@ -73,7 +71,8 @@ class Wire:
         pipeline = self.pipeline
         try:
             # A READ on a lane may be sent again, a transaction that was lost is undone: they do not look.
-            if self.alone and not pipeline.owed and (job.want == COMMAND or pipeline.is_idle):
+            is_first = self.alone and not pipeline.owed and pipeline.pgconn.transaction_status == IDLE
+            if is_first or job.want == COMMAND:
                 self._look()
             pipeline.send(job)
             future = job.future = Answer(loop=self._loop)
@@ -173,45 +172,45 @@ class Wire:
 
     def _tell(self, finished: list[Job]) -> None:
         # One wake-up may bring many answers; each is given an equal part of the time since the last.
-        moment, fleet = now(), self._fleet
-        lone = finished[0].sent >= self._last
-        begun = finished[0].sent if lone else self._last
-        step = (moment - begun) / len(finished)
+        moment, last, fleet = now(), self._last, self._fleet
+        self._last = moment
+        first = finished[0]
+        lone = first.sent >= last
+        begun = first.sent if lone else last
+        count = placed = len(finished)
+        if count == 1:
+            if first.want <= STATUS:
+                fleet.measure(self, first, begun, moment - begun, lone)
+            placed = 1 if first.placed else 0
+            first.placed = False
+        else:
+            placed = self._tell_many(finished, begun, (moment - begun) / count, lone)
+        if fleet.breaker.failures:
+            fleet.breaker.succeed()
+        if placed and fleet.answered(self, placed, moment):
+            fleet.mend(self)
+        # Last of all: the tasks that wait go on at once, and use this wire again.
+        if count == 1:
+            give(first)
+        else:
+            self._hand_out(iter(finished))
+
+    def _tell_many(self, finished: list[Job], begun: float, step: float, lone: bool) -> int:
         placed = 0
         for job in finished:
             if job.placed:
                 job.placed = False
                 placed += 1
-            statement = job.statement
             if job.want <= STATUS:
-                is_read = statement.kind is _READ
-                fleet.meter.tell(begun - job.started, step, job.rows, is_read)
-                if is_read:
-                    spent = fleet.beyond_floor(step) if lone else step
-                    statement.service = learn(statement.service, spent)
-                    self.backlog -= job.service
+                self._fleet.measure(self, job, begun, step, lone)
                 lone = False
             begun += step
-        self._last = moment
-        if fleet.breaker.failures:
-            fleet.breaker.succeed()
-        if placed and fleet.answered(self, placed, moment):
-            fleet.mend(self)
-        self._hand_out(iter(finished))
+        return placed
 
     def _hand_out(self, finished: Iterator[Job]) -> None:
-        # Last of all: the tasks that wait go on at once, and use this wire again.
         try:
             for job in finished:
-                future = job.future
-                if future is None or future.done():
-                    continue
-                if job.error is None:
-                    future.give(job.value)
-                elif job.abandoned:
-                    future.cancel()
-                else:
-                    future.fail(job.error)
+                give(job)
         except BaseException:  # Ctrl-C in one of them: the others go on when the loop does
             for job in finished:
                 self._loop.call_soon(self._hand_out, iter((job,)))

@@ -11,7 +11,7 @@ from typing import Any
 from pgdual.core import health
 from pgdual.core.backstops import LIFTED
 from pgdual.core.breaker import Breaker, CircuitBreaker
-from pgdual.core.job import Job
+from pgdual.core.job import Job, begin
 from pgdual.core.meter import Meter
 from pgdual.core.rows import VALUE
 from pgdual.core.sizing import share_for, worker_share
@@ -26,7 +26,7 @@ from .call import run
 from .fleet import Fleet
 from .queries import Queries, Timeout
 from .runtime import SCOPE, here, now, owner
-from .session import Session, begin
+from .session import Session
 from .transaction import Transaction, Isolation
 
 # How long a health check may take. Source: the probes' own default in Kubernetes is one second.
@@ -159,10 +159,14 @@ class DB(Queries):
             else:
                 runtime.elsewhere(home, fleet.close, self._get_settings().close_grace)
 
+    def _fleet_now(self) -> Fleet | None:
+        fleet = self._fleet
+        return fleet if fleet is not None and fleet.home is here() else None
+
     def _ready_fleet(self) -> Fleet:
         home = here()
-        fleet = self._fleet
-        if fleet is not None and fleet.home is home:
+        fleet = self._fleet_now()
+        if fleet is not None:
             return fleet
         with self._opening.of(home):
             if self._is_closed:

@@ -8,13 +8,13 @@ empty block says nothing. Who speaks in it, and when, `turns` decides.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from math import inf
 from typing import Any
 
 import psycopg
 
 from pgdual.core.backstops import raised
 from pgdual.core.job import MANY, SCRIPT, Job, command
+from pgdual.core.results import IDLE
 from pgdual.core.statement import Kind, Statement, check_single
 from pgdual.errors import (
     OutcomeUnknownError,
@@ -34,12 +34,6 @@ from .runtime import GRACE, INTERRUPTS, now, owner
 from .turns import Turns
 
 _SAVE, _KEEP, _UNDO = b"SAVEPOINT pgdual_many", b"RELEASE pgdual_many", b"ROLLBACK TO pgdual_many"
-
-
-def begin(read_only: bool, modes: str = "", wants_read_only: bool = False) -> bytes:
-    """Return the text of BEGIN on a session that is *read_only* by default."""
-    access = " READ ONLY" if wants_read_only else " READ WRITE" if read_only else ""
-    return f"BEGIN{modes}{access}".encode()
 
 
 class Session:
@@ -65,14 +59,15 @@ class Session:
 
     def perform(self, block: Any, job: Job, timeout: Timeout) -> Any:
         """Run one statement for *block*."""
-        return self._in_turn(block, job, timeout, self._one, job)
+        return self._in_turn(block, job, timeout, self._one)
 
     def many(
         self, block: Any, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout
     ) -> int:
         """Run one statement for each of *rows* and return how many rows were touched."""
         job = Job(MANY, statement)
-        return int(self._in_turn(block, job, timeout, self._rows, job, rows))
+        job.feed = rows
+        return int(self._in_turn(block, job, timeout, self._rows))
 
     def whole(self, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout) -> int:
         """Run one statement for each of *rows* in a transaction of its own."""
@@ -84,45 +79,51 @@ class Session:
         self.end(None)
         return touched
 
-    def _in_turn(self, block: Any, job: Job, timeout: Timeout, act: Any, *args: Any) -> Any:
-        limit = self.fleet.command_timeout if timeout is DEFAULT else limit_of(self.fleet, timeout)
-        job.started = now()
-        if self._feeder is not None and self._feeder == owner():
+    def _in_turn(self, block: Any, job: Job, timeout: Timeout, act: Any) -> Any:
+        fleet, turns = self.fleet, self._turns
+        limit = fleet.command_timeout if timeout is DEFAULT else limit_of(fleet, timeout)
+        moment = job.started = now()
+        if self._feeder is not None:
+            self._check_feeder()
+        if not turns.take_now():
+            turns.take(block, limit)
+            moment = now()
+        try:
+            if self.is_over:
+                self._check_over()
+            job.deadline = moment + limit
+            while True:
+                wire, pending, fresh = self.wire, self._pending, not self._begun
+                if wire is None:
+                    wire = self._take_wire(job.started)
+                try:
+                    if wire.settling is not None:
+                        wire.settle()
+                    is_over = not fresh and wire.pipeline.pgconn.transaction_status == IDLE
+                    if is_over or wire.dead or fleet.home is None or self.wire is not wire:
+                        self._check_wire()
+                    return act(job)
+                except INTERRUPTS:
+                    wire.forsake(job)
+                    self._note(job, "given up by its caller")
+                    raise
+                except (UsageError, TransactionClosedError, TransactionFailedError):
+                    raise
+                except Exception as error:
+                    job.tries += 1
+                    if not fresh or not self._is_unsent(job, error) or job.tries > fleet.max_size:
+                        raise self._explained(job, error) from None
+                    # The wire was found dead before a byte was sent: before BEGIN another will do.
+                    self.wire, self._begun, self._pending = None, False, pending
+        finally:
+            turns.give_back()
+
+    def _check_feeder(self) -> None:
+        if self._feeder == owner():
             raise UsageError(
                 f"{self.fleet.name}: the rows of an executemany come from a query in the same transaction, "
                 "which cannot run in between; fetch them first"
             )
-        if not self._turns.take_now():
-            self._turns.take(block, limit)
-        try:
-            self._check_over()
-            job.deadline = inf if limit == inf else now() + limit
-            return self._send(job, act, *args)
-        finally:
-            self._turns.give_back()
-
-    def _send(self, job: Job, act: Any, *args: Any) -> Any:
-        tries = 0
-        while True:
-            wire = self.wire or self._take_wire(job.started)
-            pending, fresh = self._pending, not self._begun
-            try:
-                if wire.settling is not None:
-                    wire.settle()
-                self._check_wire()
-                return act(*args)
-            except INTERRUPTS:
-                wire.forsake(job)
-                self._note(job, "given up by its caller")
-                raise
-            except (UsageError, TransactionClosedError, TransactionFailedError):
-                raise
-            except Exception as error:
-                tries += 1
-                if not fresh or not self._is_unsent(job, error) or tries > self.fleet.max_size:
-                    raise self._explained(job, error) from None
-                # The wire was found dead before a byte was sent: before BEGIN another will do.
-                self.wire, self._begun, self._pending = None, False, pending
 
     def _is_unsent(self, job: Job, error: Exception) -> bool:
         return isinstance(error, psycopg.OperationalError) and job.future is None and bool(self.wire.dead)
@@ -135,8 +136,7 @@ class Session:
         return wire
 
     def _one(self, job: Job) -> Any:
-        statement = job.statement
-        return self._first(job) if statement.types is None else self._answer(job)
+        return self._first(job) if job.statement.types is None else self._answer(job)
 
     def _first(self, job: Job) -> Any:
         statement = job.statement
@@ -151,17 +151,19 @@ class Session:
         return self._answer(job)
 
     def _answer(self, job: Job) -> Any:
-        wire, statement = self.wire, job.statement
+        fleet, wire = self.fleet, self.wire
         if job.arguments:
-            job.encode(self.fleet.types)
-        if statement.leaves_traces:
+            job.encode(fleet.types)
+        if job.statement.leaves_traces:
             wire.dirty = True
-        job.sent = now()
+        moment = job.sent = now()
         if self._begun:
-            job.started = job.sent  # W1: the first one alone waited for a connection
-        if self._pending or not self._begun:
+            job.started = moment  # W1: the first one alone waited for a connection
+            if self._pending:
+                job.prelude = self._take_pending()
+        else:
             job.prelude = self._take_pending()
-        if job.deadline - job.sent > self.fleet.command_timeout and job.want != SCRIPT:
+        if job.deadline - moment > fleet.command_timeout and job.want != SCRIPT:
             job.prelude = (*job.prelude, *self._more_time(job))
         return wire.answer(job)
 
@@ -170,7 +172,7 @@ class Session:
         limit = job.deadline - now()
         return (raised(limit),) if limit > self.fleet.command_timeout else ()
 
-    def _rows(self, job: Job, rows: Iterable[Sequence[Any]]) -> Any:
+    def _rows(self, job: Job) -> Any:
         wire, statement = self.wire, job.statement
         if statement.types is None:
             self.fleet.describe(wire, statement, job.deadline, self._take_pending())
@@ -179,7 +181,7 @@ class Session:
         job.prelude = (*self._take_pending(), *self._more_time(job), _SAVE)
         self._feeder = owner()
         try:
-            return wire.answer_many(job, rows, (_KEEP,), (_UNDO, _KEEP))
+            return wire.answer_many(job, job.feed, (_KEEP,), (_UNDO, _KEEP))
         finally:
             self._feeder = None
 
@@ -307,14 +309,6 @@ class Session:
         finally:
             self._turns.give_back()
 
-    def _say_now(self, seconds: float, job: Job) -> str:
-        self._check_wire()
-        job.deadline = now() + seconds
-        try:
-            return str(self.wire.answer(job))
-        except INTERRUPTS as interrupt:
-            raise runtime.outlast(self.wire, job, interrupt) from None
-
     def _undo(self, *texts: bytes) -> None:
         """Run *texts* in one group; if the server does not answer, close the connection, which undoes too."""
         wire = self.wire
@@ -350,7 +344,8 @@ class Session:
                 if not is_kept:
                     self._undo(b"ROLLBACK")
             finally:
-                self.fleet.breaker.withdraw(self)
+                if not self.fleet.breaker.is_closed:
+                    self.fleet.breaker.withdraw(self)
                 self._release()
 
     def _commit(self) -> None:
@@ -368,7 +363,12 @@ class Session:
             if self._turns.is_taken or wire.settling is not None:
                 status = runtime.within(limit + GRACE, self._say, limit, job)
             else:  # the same without a task of its own: nothing is to be waited for first
-                status = self._say_now(limit, job)
+                self._check_wire()
+                job.deadline = now() + limit
+                try:
+                    status = wire.answer(job)
+                except INTERRUPTS as interrupt:
+                    raise runtime.outlast(wire, job, interrupt) from None
         except QueryCanceled as error:
             if not job.expired:
                 raise

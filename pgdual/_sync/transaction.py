@@ -11,14 +11,14 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from pgdual.core.job import Job
+from pgdual.core.job import Job, begin
 from pgdual.core.statement import Kind, Statement, check_place
 from pgdual.errors import TransactionClosedError, UsageError
 
 from . import runtime
 from .queries import Queries, Timeout
 from .runtime import SCOPE, now, owner
-from .session import Session, begin
+from .session import Session
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
 _LEVELS = ("read committed", "repeatable read", "serializable")
@@ -59,7 +59,8 @@ class Transaction(Queries):
         outer = self._outer or SCOPE.find(self._database, me)
         self.owner = me
         if outer is None:
-            self._session = Session(self._database._ready_fleet(), self._begin)
+            database = self._database
+            self._session = Session(database._fleet_now() or database._ready_fleet(), self._begin)
         else:
             self._enter_inside(outer)
         self._frame = SCOPE.enter(self._database, self, me)
@@ -85,7 +86,6 @@ class Transaction(Queries):
             session.end(error)
         finally:
             self._frame = None
-            self._database._meter.transactions += 1
             self._database._meter.transaction.record(now() - self._started)
 
     def _begin(self, read_only: bool) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Any
 
@@ -12,7 +12,7 @@ from .statement import Statement, check_arguments
 from .types import Types, refusal
 
 # What a job makes of its result, beside rows.
-STATUS, MANY, DESCRIBE, COMMAND, SCRIPT = range(VALUE + 1, VALUE + 6)
+STATUS, COMMAND, MANY, DESCRIBE, SCRIPT = range(VALUE + 1, VALUE + 6)
 # N3: a statement is called with few combinations of argument classes; past this they start anew.
 PLANS = 32
 
@@ -25,6 +25,7 @@ class Job:
     column: int | str = 0
     prelude: tuple[bytes, ...] = ()
     text = b""
+    feed: Iterable[Sequence[Any]] = ()  # the rows of an executemany
     buffers: Sequence[Any] | None = None
     formats: list[int] | None = None
     future: Any = None
@@ -121,3 +122,9 @@ def command(text: bytes) -> Job:
     job = Job(COMMAND, _COMMAND)
     job.text = text
     return job
+
+
+def begin(read_only: bool, modes: str = "", wants_read_only: bool = False) -> bytes:
+    """Return the text of BEGIN on a session that is *read_only* by default."""
+    access = " READ ONLY" if wants_read_only else " READ WRITE" if read_only else ""
+    return f"BEGIN{modes}{access}".encode()

@@ -97,7 +97,6 @@ class Meter:
         "resent",
         "rows",
         "transaction",
-        "transactions",
         "write",
     )
 
@@ -110,7 +109,7 @@ class Meter:
         self.read = Histogram()
         self.write = Histogram()
         self.transaction = Histogram()
-        self.errors = self.refused = self.rows = self.resent = self.lost = self.transactions = 0
+        self.errors = self.refused = self.rows = self.resent = self.lost = 0
 
     def tell(self, wait: float, run: float, rows: int, is_read: bool) -> None:
         """Count one answered call: *wait* seconds until its turn on a connection, *run* seconds there."""
@@ -150,7 +149,7 @@ class Meter:
             "refused": self.refused,
             "resent": self.resent,
             "lost": self.lost,
-            "transactions": self.transactions,
+            "transactions": self.transaction.count,
             "acquire": self.acquire.summary(),
             "query": query.summary(),
             "read": self.read.summary(),

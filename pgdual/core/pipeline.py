@@ -17,18 +17,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import psycopg
-from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGconn
 
 from pgdual.errors import QueryTimeoutError, UsageError
 
-from .job import COMMAND, DESCRIBE, SCRIPT, Job, encoded, plan_of
-from .results import Results
+from .job import COMMAND, SCRIPT, STATUS, Job, encoded, plan_of
+from .results import IDLE, Results
 from .rows import ROWS, Prepared
 from .statement import READ, check_row
 from .types import Types, refusal
 
-_IDLE = int(TransactionStatus.IDLE)
 # How many rows of a large result come as one part. Source: bench row 12.
 CHUNK = 128
 # Statements that one connection keeps prepared (N3). Source: asyncpg keeps 100, JDBC 256.
@@ -63,12 +61,12 @@ class Pipeline(Results):
     @property
     def is_idle(self) -> bool:
         """True if nothing is owed and no transaction is open."""
-        return not self.owed and self.lost is None and self.pgconn.transaction_status == _IDLE
+        return not self.owed and self.lost is None and self.pgconn.transaction_status == IDLE
 
     def is_sound(self, read_only: bool) -> bool:
         """True if it is idle, not swollen, and *read_only* or not as the server sees it too (Q2)."""
         pgconn = self.pgconn
-        if self.owed or self.lost is not None or self.swollen or pgconn.transaction_status != _IDLE:
+        if self.owed or self.lost is not None or self.swollen or pgconn.transaction_status != IDLE:
             return False
         if self.pooled:
             return True  # N2: the session is many clients', and none of ours
@@ -86,7 +84,7 @@ class Pipeline(Results):
         pgconn = self.pgconn
         if job.prelude:
             self._send_prelude(job)
-        if job.want >= DESCRIBE:
+        if job.want > STATUS:
             self._send_other(job)
             return
         statement = job.statement
@@ -251,5 +249,5 @@ def check_returned(connection: Any) -> None:
         psycopg.OperationalError: It is closed, in pipeline mode, or in the middle of something.
     """
     pgconn: PGconn = connection.pgconn
-    if connection.closed or pgconn.pipeline_status or pgconn.transaction_status != _IDLE:
+    if connection.closed or pgconn.pipeline_status or pgconn.transaction_status != IDLE:
         raise psycopg.OperationalError("it is closed, in pipeline mode or in the middle of something")

@@ -20,7 +20,7 @@ from psycopg.pq.abc import PGconn, PGresult
 
 from pgdual.errors import UsageError
 
-from .job import DESCRIBE, MANY, SCRIPT, STATUS, Job
+from .job import COMMAND, DESCRIBE, MANY, SCRIPT, STATUS, Job
 from .loaders import REFUSED
 from .rows import Context, Prepared, made
 from .statement import READ, Statement
@@ -30,7 +30,7 @@ _FATAL = int(ExecStatus.FATAL_ERROR)
 _SYNC = int(ExecStatus.PIPELINE_SYNC)
 _ABORTED = int(ExecStatus.PIPELINE_ABORTED)
 _DONE = (int(ExecStatus.COMMAND_OK), int(ExecStatus.TUPLES_OK))
-_IDLE = int(TransactionStatus.IDLE)
+IDLE = int(TransactionStatus.IDLE)
 _CHUNK = int(ExecStatus.TUPLES_CHUNK)
 # Many rows are asked for in parts, so that they are made into objects while the server still sends: those
 # of a statement that had as many the last time. Source: bench row 12.
@@ -114,8 +114,13 @@ class Results:
             status = result.status
             if status == _SYNC:
                 finished.append(owed.popleft())
-            elif status in _DONE and job.want <= STATUS and not job.lead and job.error is None:
-                self._load(job, result)  # the common case of `_take`, without its call
+            elif status in _DONE and job.want <= COMMAND and job.error is None:
+                if job.lead:  # the common cases of `_take`, without its call
+                    job.lead -= 1
+                elif job.want >= STATUS:
+                    job.value = (result.command_status or b"").decode()
+                else:
+                    self._load(job, result)
                 pgconn.get_result()  # the None that ends a command's results, there at once
             elif job.want != MANY:
                 self._take(job, result, status)
@@ -141,7 +146,7 @@ class Results:
         return not self.is_busy(self.pgconn)
 
     def _end_script(self, job: Job) -> Job:
-        if job.placed and job.error is None and self.pgconn.transaction_status != _IDLE:
+        if job.placed and job.error is None and self.pgconn.transaction_status != IDLE:
             job.error = UsageError(
                 "the script left a transaction open, and it was rolled back; end it with COMMIT, or run it "
                 "without BEGIN inside db.transaction()"
@@ -156,10 +161,15 @@ class Results:
             return
         elif job.lead:
             job.lead -= 1
-        elif job.want <= STATUS:
+        elif job.want < STATUS:
             self._load(job, result)
+        elif job.want == DESCRIBE:
+            job.value = (
+                tuple(result.param_type(index) for index in range(result.nparams)),
+                tuple(result.ftype(index) for index in range(result.nfields)),
+            )
         else:
-            self._take_other(job, result)
+            job.value = (result.command_status or b"").decode()
 
     def _count(self, job: Job, result: PGresult) -> bool:
         # The answers to the rows of an executemany, for as long as they are there: there may be very many.
@@ -212,20 +222,9 @@ class Results:
         # Then it is the text itself that is wrong; any other job sends it there once more.
         return job.want == DESCRIBE and (job.parses or self.unnamed)
 
-    def _take_other(self, job: Job, result: PGresult) -> None:
-        if job.want == DESCRIBE:
-            job.value = (
-                tuple(result.param_type(index) for index in range(result.nparams)),
-                tuple(result.ftype(index) for index in range(result.nfields)),
-            )
-        else:
-            job.value = (result.command_status or b"").decode()
-
     def _load(self, job: Job, result: PGresult) -> None:
         try:
-            if job.want == STATUS:
-                job.value = (result.command_status or b"").decode()
-            elif job.value is None:
+            if job.value is None:
                 job.value = self._value(job, result)
             else:
                 job.value += self._value(job, result)  # another part of many rows
