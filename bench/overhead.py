@@ -51,7 +51,7 @@ class Bare:
         statement = self._statements.get(SELECT)
         self._lanes.join(0.0)
         types, columns = await self._ask(Job(DESCRIBE, statement))
-        statement.types, statement.result_format = types, self._types.result_format(columns)
+        statement.described(types, self._types.result_format(columns))
         statement.service = 0.0
         self._pipeline.adopt(statement)
 

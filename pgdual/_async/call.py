@@ -69,19 +69,13 @@ async def run(fleet: AsyncFleet, job: Job, timeout: float | Default | None) -> A
         return await _past_breaker(fleet, job, timeout)
     while True:
         is_read = statement.kind is _READ  # a neighbour may demote it meanwhile (Q2)
-        wire = fleet.place(statement)
-        if wire is None:
-            wire = await fleet.acquire(statement, job.started)
-            job.sent = now()
+        wire = fleet.place(statement) or await _in_line(fleet, job)
         if not job.tries:
             job.deadline = job.sent + limit
         job.placed = True
         try:
-            if limit > fleet.command_timeout:
-                await fleet.raise_limit(wire, job, limit)
-            if statement.types is None or wire.read_only is not is_read:
-                await fleet.ready(wire, job, is_read)
-                job.sent = now()
+            if limit > fleet.command_timeout or statement.types is None or wire.read_only is not is_read:
+                await _make_ready(fleet, wire, job, limit, is_read)
             if job.arguments:
                 # On the wire, not before: while the call waited the statement may have been described anew.
                 job.encode(fleet.types)
@@ -94,8 +88,21 @@ async def run(fleet: AsyncFleet, job: Job, timeout: float | Default | None) -> A
             wire.forsake(job)
             raise
         except Exception as error:
-            job.tries += 1
             await _wait_for_next(fleet, job, error, _decide(fleet, wire, job, error, is_read))
+
+
+async def _in_line(fleet: AsyncFleet, job: Job) -> Any:
+    wire = await fleet.acquire(job.statement, job.started)
+    job.sent = now()
+    return wire
+
+
+async def _make_ready(fleet: AsyncFleet, wire: Any, job: Job, limit: float, is_read: bool) -> None:
+    if limit > fleet.command_timeout:
+        await fleet.raise_limit(wire, job, limit)
+    if job.statement.types is None or wire.read_only is not is_read:
+        await fleet.ready(wire, job, is_read)
+        job.sent = now()
 
 
 async def _past_breaker(fleet: AsyncFleet, job: Job, timeout: float | Default | None) -> Any:
@@ -109,6 +116,7 @@ async def _past_breaker(fleet: AsyncFleet, job: Job, timeout: float | Default | 
 
 def _decide(fleet: AsyncFleet, wire: Any, job: Job, error: Exception, is_read: bool) -> float:
     """Prepare *job* for another try and return the seconds before it, or raise what the caller is to see."""
+    job.tries += 1
     if isinstance(error, UsageError):
         if job.placed:  # an argument does not fit: it was not sent
             job.placed = False

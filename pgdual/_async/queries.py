@@ -27,11 +27,14 @@ class AsyncQueries:
     async def _run_many(self, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout) -> int:
         raise NotImplementedError
 
-    def _job(self, want: int, sql: str, arguments: Sequence[Any]) -> Job:
+    def _job(self, want: int, sql: str, arguments: Sequence[Any], idempotent: bool = False) -> Job:
         statement = self._statements.get(sql)
         if len(arguments) != statement.parameters or statement.percent is not None:
             check_arguments(statement, len(arguments))
-        return Job(want, statement, arguments)
+        job = Job(want, statement, arguments)
+        if idempotent:
+            job.idempotent = True
+        return job
 
     @overload
     async def fetch(
@@ -62,11 +65,9 @@ class AsyncQueries:
             OutcomeUnknownError: It writes, and its answer was lost.
             psycopg.Error: What the server said.
         """
-        job = self._job(ROWS, sql, args)
+        job = self._job(ROWS, sql, args, idempotent)
         if into is not None:
             job.into = into
-        if idempotent:
-            job.idempotent = True
         return await self._run(job, timeout)
 
     @overload
@@ -85,11 +86,9 @@ class AsyncQueries:
         The server still sends all of them: write LIMIT 1 where there may be many. Arguments and errors
         are those of `fetch`.
         """
-        job = self._job(ROW, sql, args)
+        job = self._job(ROW, sql, args, idempotent)
         if into is not None:
             job.into = into
-        if idempotent:
-            job.idempotent = True
         return await self._run(job, timeout)
 
     async def fetchval(
@@ -105,10 +104,8 @@ class AsyncQueries:
         Args:
             column: The position (from 0) or the name of the column.
         """
-        job = self._job(VALUE, sql, args)
+        job = self._job(VALUE, sql, args, idempotent)
         job.column = column
-        if idempotent:
-            job.idempotent = True
         return await self._run(job, timeout)
 
     async def execute(
@@ -118,11 +115,9 @@ class AsyncQueries:
 
         Without arguments *sql* may be a script of several statements; the status is the last one's.
         """
-        job = self._job(STATUS, sql, args)
+        job = self._job(STATUS, sql, args, idempotent)
         if job.statement.kind is Kind.SCRIPT:
             job.want = SCRIPT
-        if idempotent:
-            job.idempotent = True
         return str(await self._run(job, timeout))
 
     async def executemany(self, sql: str, rows: Iterable[Sequence[Any]], timeout: Timeout = DEFAULT) -> int:

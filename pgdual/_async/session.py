@@ -387,9 +387,8 @@ class AsyncSession:
 
     def _unknown(self, error: Exception) -> Exception:
         self.fleet.meter.lost += 1
-        late = isinstance(error, TimeoutError)
         text = "the connection was lost while COMMIT ran; the transaction may have been done or not"
-        kind = OutcomeUnknownTimeoutError if late else OutcomeUnknownError
+        kind = OutcomeUnknownTimeoutError if isinstance(error, TimeoutError) else OutcomeUnknownError
         lost = kind(f"{self.fleet.name}: {text}")
         lost.database, lost.statement = self.fleet.name, "COMMIT"
         return lost

@@ -103,7 +103,7 @@ class Wire:
         """
         self._look()
         future = job.future = LateAnswer(loop=self._loop)
-        self.pipeline.begin_many(job)
+        self.pipeline.send(job)
         self._arm(job.deadline)
         try:
             await self._feed(job, rows)

@@ -70,19 +70,13 @@ def run(fleet: Fleet, job: Job, timeout: float | Default | None) -> Any:
         return _past_breaker(fleet, job, timeout)
     while True:
         is_read = statement.kind is _READ  # a neighbour may demote it meanwhile (Q2)
-        wire = fleet.place(statement)
-        if wire is None:
-            wire = fleet.acquire(statement, job.started)
-            job.sent = now()
+        wire = fleet.place(statement) or _in_line(fleet, job)
         if not job.tries:
             job.deadline = job.sent + limit
         job.placed = True
         try:
-            if limit > fleet.command_timeout:
-                fleet.raise_limit(wire, job, limit)
-            if statement.types is None or wire.read_only is not is_read:
-                fleet.ready(wire, job, is_read)
-                job.sent = now()
+            if limit > fleet.command_timeout or statement.types is None or wire.read_only is not is_read:
+                _make_ready(fleet, wire, job, limit, is_read)
             if job.arguments:
                 # On the wire, not before: while the call waited the statement may have been described anew.
                 job.encode(fleet.types)
@@ -95,8 +89,21 @@ def run(fleet: Fleet, job: Job, timeout: float | Default | None) -> Any:
             wire.forsake(job)
             raise
         except Exception as error:
-            job.tries += 1
             _wait_for_next(fleet, job, error, _decide(fleet, wire, job, error, is_read))
+
+
+def _in_line(fleet: Fleet, job: Job) -> Any:
+    wire = fleet.acquire(job.statement, job.started)
+    job.sent = now()
+    return wire
+
+
+def _make_ready(fleet: Fleet, wire: Any, job: Job, limit: float, is_read: bool) -> None:
+    if limit > fleet.command_timeout:
+        fleet.raise_limit(wire, job, limit)
+    if job.statement.types is None or wire.read_only is not is_read:
+        fleet.ready(wire, job, is_read)
+        job.sent = now()
 
 
 def _past_breaker(fleet: Fleet, job: Job, timeout: float | Default | None) -> Any:
@@ -110,6 +117,7 @@ def _past_breaker(fleet: Fleet, job: Job, timeout: float | Default | None) -> An
 
 def _decide(fleet: Fleet, wire: Any, job: Job, error: Exception, is_read: bool) -> float:
     """Prepare *job* for another try and return the seconds before it, or raise what the caller is to see."""
+    job.tries += 1
     if isinstance(error, UsageError):
         if job.placed:  # an argument does not fit: it was not sent
             job.placed = False

@@ -187,10 +187,7 @@ class Fleet(Supply):
         job = Job(DESCRIBE, statement)
         job.prelude = prelude
         types, columns = self.step(wire, job, deadline)
-        result_format = self.types.result_format(columns)
-        if (statement.types, statement.result_format) != (types, result_format):
-            statement.plans = {}  # what was prepared for other types is outdated
-            statement.result_format, statement.types = result_format, types
+        statement.described(types, self.types.result_format(columns))
         wire.pipeline.adopt(statement)
 
     def step(self, wire: Any, job: Job, deadline: float) -> Any:

@@ -28,11 +28,14 @@ class Queries:
     def _run_many(self, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout) -> int:
         raise NotImplementedError
 
-    def _job(self, want: int, sql: str, arguments: Sequence[Any]) -> Job:
+    def _job(self, want: int, sql: str, arguments: Sequence[Any], idempotent: bool = False) -> Job:
         statement = self._statements.get(sql)
         if len(arguments) != statement.parameters or statement.percent is not None:
             check_arguments(statement, len(arguments))
-        return Job(want, statement, arguments)
+        job = Job(want, statement, arguments)
+        if idempotent:
+            job.idempotent = True
+        return job
 
     @overload
     def fetch(
@@ -63,11 +66,9 @@ class Queries:
             OutcomeUnknownError: It writes, and its answer was lost.
             psycopg.Error: What the server said.
         """
-        job = self._job(ROWS, sql, args)
+        job = self._job(ROWS, sql, args, idempotent)
         if into is not None:
             job.into = into
-        if idempotent:
-            job.idempotent = True
         return self._run(job, timeout)
 
     @overload
@@ -86,11 +87,9 @@ class Queries:
         The server still sends all of them: write LIMIT 1 where there may be many. Arguments and errors
         are those of `fetch`.
         """
-        job = self._job(ROW, sql, args)
+        job = self._job(ROW, sql, args, idempotent)
         if into is not None:
             job.into = into
-        if idempotent:
-            job.idempotent = True
         return self._run(job, timeout)
 
     def fetchval(
@@ -106,10 +105,8 @@ class Queries:
         Args:
             column: The position (from 0) or the name of the column.
         """
-        job = self._job(VALUE, sql, args)
+        job = self._job(VALUE, sql, args, idempotent)
         job.column = column
-        if idempotent:
-            job.idempotent = True
         return self._run(job, timeout)
 
     def execute(
@@ -119,11 +116,9 @@ class Queries:
 
         Without arguments *sql* may be a script of several statements; the status is the last one's.
         """
-        job = self._job(STATUS, sql, args)
+        job = self._job(STATUS, sql, args, idempotent)
         if job.statement.kind is Kind.SCRIPT:
             job.want = SCRIPT
-        if idempotent:
-            job.idempotent = True
         return str(self._run(job, timeout))
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]], timeout: Timeout = DEFAULT) -> int:

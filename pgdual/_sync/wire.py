@@ -137,7 +137,7 @@ class Wire:
         """
         try:
             self._look()
-            self.pipeline.begin_many(job)
+            self.pipeline.send(job)
             job.future = True
             try:
                 self._feed(job, rows)

@@ -187,11 +187,12 @@ def _refusal(kind: Kind, verb: str, words: list[str]) -> str | None:
 class _Frame:
     """An open parenthesis: the word before it, and the clause that its words are in."""
 
-    __slots__ = ("clause", "closed", "opener")
+    __slots__ = ("clause", "closed", "has_with", "opener")
 
     def __init__(self, opener: str) -> None:
         self.opener = opener
         self.clause = ""
+        self.has_with = False
         self.closed = ""  # the opener of the parenthesis that was closed last
 
 
@@ -235,8 +236,8 @@ def _heed(sight: Sight, words: list[str], at: int, frame: _Frame, top: bool) -> 
     before = words[at - 1] if at else ""
     after = words[at + 1] if at + 1 < len(words) else ""
     if word in _CHANGES:
-        # A WITH may end in one after a CYCLE clause, whose words are names.
-        if before in ("", "(", ")") or frame.clause == "with" or (top and words[0] == "with"):
+        # A WITH may end in one after a CYCLE clause, whose words are names and pass for other clauses.
+        if before in ("", "(", ")") or frame.has_with:
             sight.changes = True
             frame.clause = word
     elif word == "for":
@@ -251,7 +252,7 @@ def _heed(sight: Sight, words: list[str], at: int, frame: _Frame, top: bool) -> 
     elif word != "with":
         frame.clause = word
     elif _begins_query(words, before) and after not in _NO_QUERY:
-        frame.clause = "with"
+        frame.clause, frame.has_with = "with", True
 
 
 def _begins_query(words: list[str], before: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from .record import checked_shape
 from .rows import VALUE
-from .statement import Statement, check_arguments
+from .statement import Plans, Statement, check_arguments
 from .types import Types, refusal
 
 # What a job makes of its result, beside rows.
@@ -76,32 +76,31 @@ class Job:
         Raises:
             UsageError: An argument does not fit; it is named.
         """
-        statement, arguments = self.statement, self.arguments
+        plans, arguments = self.statement.plans, self.arguments
         classes = (*map(type, arguments),)
-        plan = statement.plans.get(classes) or plan_of(statement, classes, types)
+        plan = plans.get(classes) or plan_of(self.statement, plans, classes, types)
         try:
             self.buffers, self.formats = plan.encode(arguments)
         except Exception as error:
-            raise refusal(types, statement.types or (), arguments, plan, error) from error
+            raise refusal(types, plans.types, arguments, plan, error) from error
 
 
-def plan_of(statement: Statement, classes: tuple[type, ...], types: Types) -> Any:
-    """Return how arguments of these classes are dumped for *statement*, which has been described.
+def plan_of(statement: Statement, plans: Plans, classes: tuple[type, ...], types: Types) -> Any:
+    """Return how arguments of these classes are dumped, from *plans* or new among them.
 
     Raises:
         UsageError: There are too few or too many, or one does not fit.
     """
-    plan = statement.plans.get(classes)
+    plan = plans.get(classes)
     if plan is None:
         check_arguments(statement, len(classes))
-        assert statement.types is not None
-        if len(statement.plans) >= PLANS:
-            statement.plans.clear()
-        plan = statement.plans[classes] = types.plan(classes, statement.types)
+        if len(plans) >= PLANS:
+            plans.clear()
+        plan = plans[classes] = types.plan(classes, plans.types)
     return plan
 
 
-def encoded(plan: Any, statement: Statement, arguments: Sequence[Any], types: Types) -> Any:
+def encoded(plan: Any, plans: Plans, arguments: Sequence[Any], types: Types) -> Any:
     """Return the arguments' bytes and their formats.
 
     Raises:
@@ -110,7 +109,7 @@ def encoded(plan: Any, statement: Statement, arguments: Sequence[Any], types: Ty
     try:
         return plan.encode(arguments)
     except Exception as error:
-        raise refusal(types, statement.types or (), arguments, plan, error) from error
+        raise refusal(types, plans.types, arguments, plan, error) from error
 
 
 # What stands for a statement in a job that has none: one of pgdual's own commands.

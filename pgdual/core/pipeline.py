@@ -21,7 +21,7 @@ from psycopg.pq.abc import PGconn
 
 from pgdual.errors import QueryTimeoutError, UsageError
 
-from .job import COMMAND, SCRIPT, STATUS, Job, encoded, plan_of
+from .job import COMMAND, DESCRIBE, MANY, SCRIPT, STATUS, Job, encoded, plan_of
 from .results import IDLE, Results
 from .rows import ROWS, Prepared
 from .statement import READ, check_row
@@ -76,7 +76,7 @@ class Pipeline(Results):
     # -- sending ---------------------------------------------------------------------------------
 
     def send(self, job: Job) -> None:
-        """Queue *job* with a Sync of its own and start to flush.
+        """Queue *job* with a Sync of its own; of an executemany the start: what goes before its rows.
 
         Raises:
             psycopg.OperationalError: The connection is gone; the job was not sent.
@@ -84,7 +84,8 @@ class Pipeline(Results):
         pgconn = self.pgconn
         if job.prelude:
             self._send_prelude(job)
-        if job.want > STATUS:
+        want = job.want
+        if want > STATUS and want != MANY:
             self._send_other(job)
             return
         statement = job.statement
@@ -92,6 +93,10 @@ class Pipeline(Results):
         if prepared is None or prepared.plans is not statement.plans:
             prepared = self._send_parse(job)
         job.prepared = prepared
+        if want == MANY:
+            job.value = 0
+            self.owed.append(job)
+            return
         if self.unnamed:
             self._send_unnamed(job)
         else:
@@ -101,7 +106,7 @@ class Pipeline(Results):
                 job.formats,
                 statement.result_format,
             )
-        if prepared.is_large and job.want == ROWS and not job.lead and not self.owed:
+        if prepared.is_large and want == ROWS and not job.lead and not self.owed:
             pgconn.set_chunked_rows_mode(CHUNK)
         pgconn.pipeline_sync()
         self.owed.append(job)
@@ -112,7 +117,7 @@ class Pipeline(Results):
             self.pgconn.send_query_params(_READ_ONLY_GROUP, None)
             job.lead += 1
         self.pgconn.send_query_params(
-            statement.query, job.buffers, statement.types, job.formats, statement.result_format
+            statement.query, job.buffers, statement.plans.types, job.formats, statement.result_format
         )
 
     def _send_prelude(self, job: Job) -> None:
@@ -135,7 +140,8 @@ class Pipeline(Results):
         if outdated:
             self._send_closes(job)
         # Q5: with the types that the arguments were dumped for, whatever the server would take them for now.
-        self.pgconn.send_prepare(statement.name, statement.query, statement.types)
+        types = None if job.want == DESCRIBE else statement.plans.types
+        self.pgconn.send_prepare(statement.name, statement.query, types)
         job.lead += 1
         job.parses = True
         held[statement.name] = prepared
@@ -181,23 +187,13 @@ class Pipeline(Results):
         job.lost = job.parses = job.expired = False
         job.lead, job.rows, job.closes = 0, 0, ()
 
-    def begin_many(self, job: Job) -> None:
-        """Queue the start of an executemany: what goes before its rows."""
-        statement = job.statement
-        self._send_prelude(job)
-        prepared = self.prepared.get(statement.name)
-        is_current = prepared is not None and prepared.plans is statement.plans
-        job.prepared = prepared if is_current else self._send_parse(job)
-        job.value = 0
-        self.owed.append(job)
-
     def send_rows(self, job: Job, rows: Iterable[Sequence[Any]], first: int) -> int:
         """Queue rows of an executemany, the first of them numbered *first*; return the next number.
 
         Raises:
             UsageError: A row does not fit; it is numbered.
         """
-        statement, types = job.statement, self._types
+        statement, plans, types = job.statement, job.prepared.plans, self._types
         send, name = self.pgconn.send_query_prepared, statement.name
         known, shape, number = None, None, first
         plan: Any = None
@@ -210,18 +206,18 @@ class Pipeline(Results):
                     shape = type(row)
                 classes = tuple(map(type, row))
                 if classes != known:
-                    plan, known = plan_of(statement, classes, types), classes
+                    plan, known = plan_of(statement, plans, classes, types), classes
                     dump, py_formats, formats = plan.transformer.dump_sequence, plan.py_formats, plan.formats
                     is_plain = not plan.bounds and not plan.converters
                 if is_plain:  # the common case of `encoded`, without its calls
                     try:
                         buffers = dump(row, py_formats)
                     except Exception as error:
-                        raise refusal(types, statement.types or (), row, plan, error) from error
+                        raise refusal(types, plans.types, row, plan, error) from error
                 else:
-                    buffers, formats = encoded(plan, statement, row, types)
+                    buffers, formats = encoded(plan, plans, row, types)
                 if self.unnamed:
-                    self.pgconn.send_query_params(statement.query, buffers, statement.types, formats)
+                    self.pgconn.send_query_params(statement.query, buffers, plans.types, formats)
                 else:
                     send(name, buffers, formats)
                 first = number + 1

@@ -14,6 +14,7 @@ from psycopg.adapt import Transformer as NewTransformer
 from psycopg.pq.abc import PGresult
 
 from .record import Maker, column_position, maker, names_of, record_class
+from .statement import Plans
 
 # What a job makes of its rows.
 ROWS, ROW, VALUE = range(3)
@@ -35,7 +36,7 @@ class Prepared:
 
     __slots__ = ("is_large", "make", "names", "plans", "transformer")
 
-    def __init__(self, plans: Any) -> None:
+    def __init__(self, plans: Plans) -> None:
         self.plans = plans
         self.is_large = False
         self.transformer: Transformer | None = None

@@ -18,6 +18,7 @@ from pgdual.errors import UsageError
 
 __all__ = [
     "Kind",
+    "Plans",
     "Statement",
     "Statements",
     "check_arguments",
@@ -29,6 +30,20 @@ __all__ = [
 
 
 READ, WRITE, SESSION, CONTROL, SCRIPT = Kind
+
+
+class Plans(dict[tuple[type, ...], Any]):
+    """How arguments of these classes are dumped for the parameter *types* that the server described (Q5).
+
+    Whoever is in the middle of something keeps the plans that it began with: another wire may have the
+    statement described anew meanwhile.
+    """
+
+    __slots__ = ("types",)
+
+    def __init__(self, types: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.types = types
 
 
 class Statement:
@@ -79,8 +94,8 @@ class Statement:
         self.sql = sql
         self.query = _encoded(sql)
         self.name = b"pgdual_" + blake2b(self.query, digest_size=16).hexdigest().encode()  # N1
-        self.types: tuple[int, ...] | None = None
-        self.plans: dict[tuple[type, ...], Any] = {}  # how arguments of these classes are dumped (Q5)
+        self.types: tuple[int, ...] | None = None  # until it is described, and when that is outdated
+        self.plans = Plans()
         self.result_format = 1
         self.service = inf
         self.sort(pure)
@@ -123,6 +138,12 @@ class Statement:
         self.locks = any(part.sight.locks for part in parts)
         self.controls = any(part.kind is CONTROL for part in parts)
         self.refusal = next((part.refusal for part in parts if part.verb == "COPY" and part.refusal), None)
+
+    def described(self, types: tuple[int, ...], result_format: int) -> None:
+        """Take in the parameters' *types*, and how the columns are asked for (Q5, Q6)."""
+        if (self.types, self.result_format) != (types, result_format):
+            self.plans = Plans(types)  # what was prepared for other types is outdated
+            self.result_format, self.types = result_format, types
 
     def demote(self) -> None:
         """Take the text for a WRITE from now on: as a READ the server refused it (Q2)."""

@@ -15,12 +15,13 @@ from pgdual.errors import (
     NotNullViolation,
     QueryTimeoutError,
     TransactionFailedError,
+    UndefinedTable,
     UniqueViolation,
     UsageError,
 )
 
-from .clients import at_rest, client_of, outside
-from .runtime import FACE
+from .clients import at_rest, client_of, outside, prepare
+from .runtime import FACE, Event, spawn
 
 INSERT = "insert into t values ($1, $2)"
 
@@ -160,6 +161,43 @@ async def test_many_rows_in_little_memory(db: AsyncDB) -> None:
 
     assert await db.executemany("insert into t select $1, left($2, 1)", rows()) == 200_000
     assert max(seen) - seen[0] < 30
+
+
+@pytest.mark.parametrize("described", [False, True], ids=["outdated", "described anew"])
+async def test_what_another_learns_of_the_text(db: AsyncDB, main_dsn: str, described: bool) -> None:
+    """Q5: rows on their way are dumped for the types that they began with, whatever the text is elsewhere."""
+    prepare(main_dsn, "create table wide (id bigint, name text)", "create schema other")
+    prepare(main_dsn, "create table other.wide (id float8, name text)")
+    sql = "insert into wide values ($1, $2)"
+    begun, over = Event(), Event()
+
+    def rows() -> Iterator[tuple[Any, str]]:
+        begun.set()
+        for number in range(2_000_000):
+            yield number, "a"
+            if over.is_set():
+                break
+        yield from (("-1", "b"), (-2, "c"))
+
+    async def elsewhere() -> None:
+        await begun.wait()
+        with pytest.raises(UndefinedTable):
+            async with db.transaction() as tx:
+                await tx.execute("set local search_path = nowhere")
+                await tx.execute(sql, 1, "x")
+        if described:
+            async with db.transaction() as tx:
+                await tx.execute("set local search_path = other")
+                await tx.execute(sql, 1, "x")
+        over.set()
+
+    async with spawn(elsewhere) as other:
+        touched = await db.executemany(sql, rows())
+        await other.result()
+    assert outside(main_dsn, "select id from wide where name <> 'a' order by name") == [(-1,), (-2,)]
+    ((count, lowest, highest),) = outside(main_dsn, "select count(*), min(id), max(id) from wide")
+    assert (count, lowest, highest) == (touched, -2, touched - 3)
+    assert outside(main_dsn, "select id from other.wide") == [(1.0,)] * described
 
 
 async def test_a_timeout(db: AsyncDB, main_dsn: str) -> None:

@@ -150,7 +150,7 @@ def plain_settings(dsn: str) -> Any:
         return settings_of(client["main"])
 
 
-@pytest.mark.parametrize("name", [name for name in SENT if "\n" not in name])
+@short
 def test_a_search_path(dsn: str, name: str) -> None:
     """A quoted schema of any name is searched, before and after a reset, and nothing else is set."""
     quoted = sql.Identifier(name).as_string()

@@ -330,6 +330,8 @@ def test_a_call_in_a_read_makes_it_a_write(text):
         ("select 1 as with, set_config('app.a', 'b', false)", Kind.SESSION),
         ("select 1 as with from (select 1) x, set_config('app.a', 'b', false) y", Kind.SESSION),
         ("with recursive x(a) as (select 1) cycle a set c using p delete from t", Kind.WRITE),
+        ("with m as (with x(a) as (table u) cycle a set c using p delete from t) table m", Kind.WRITE),
+        ("with recursive values(a) as (select 1) cycle a set c using p delete from t", Kind.WRITE),
         ("with recursive x(a) as (select 1) cycle a set c using p select * from x", Kind.READ),
         ("explain (\"analyze\") select pg_notify('news', 'x')", Kind.WRITE),
         ("explain (U&\"analyze\") select pg_notify('news', 'x')", Kind.WRITE),

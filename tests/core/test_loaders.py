@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sys
+from dataclasses import make_dataclass
 from decimal import Decimal
 from enum import Enum
 from importlib.util import module_from_spec, spec_from_file_location
 from types import SimpleNamespace
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -92,6 +94,11 @@ def test_json_knows_plain_python_values():
     model = SimpleNamespace(model_dump=lambda mode: {"mode": mode})
     value = [dt.date(2024, 2, 29), dt.time(1), Kind.A, model, Json({"a": 1})]
     assert JsonDumper(list).dump(value) == b'["2024-02-29","01:00:00",["x",1],{"mode":"json"},{"a":1}]'
+    pair = make_dataclass("Pair", ["key", "day"])(UUID(int=1), dt.date(2024, 2, 29))
+    assert (
+        JsonDumper(dict).dump({"pair": pair})
+        == b'{"pair":{"key":"00000000-0000-0000-0000-000000000001","day":"2024-02-29"}}'
+    )
 
 
 @pytest.mark.parametrize(

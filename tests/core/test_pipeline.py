@@ -1,22 +1,23 @@
-"""Jobs: what they are before they are sent, and how their arguments are dumped (the rest needs a server)."""
+"""Jobs before they are sent, and what a pipeline says for them; the answers are fuzzed elsewhere."""
 
-from collections import deque
 from math import inf
 
 import psycopg
 import pytest
 from psycopg.errors import lookup
-from psycopg.pq import DiagnosticField
+from psycopg.pq import DiagnosticField, TransactionStatus
 
-from pgdual.core.job import COMMAND, PLANS, STATUS, Job, command
-from pgdual.core.pipeline import Pipeline
+from pgdual.core.job import COMMAND, MANY, PLANS, STATUS, Job, command
+from pgdual.core.pipeline import check_returned, is_incident
 from pgdual.core.results import is_outdated
 from pgdual.core.rows import ROWS
 from pgdual.core.statement import Statement
 from pgdual.core.types import Types
-from pgdual.errors import UsageError
+from pgdual.errors import ClientClosedError, QueryTimeoutError, UsageError
 
-INT4, TEXT = 23, 25  # from pg_type
+from .played import Checked, Connection, Tape
+
+INT4, TEXT, FLOAT8 = 23, 25, 701  # from pg_type
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def types():
 
 def insert():
     statement = Statement("insert into t values ($1, $2)")
-    statement.types = (INT4, TEXT)
+    statement.described((INT4, TEXT), 1)
     return statement
 
 
@@ -66,6 +67,16 @@ def test_an_argument_that_does_not_fit_is_named(types):
             Job(STATUS, insert(), (wrong, "a")).encode(types)
 
 
+def test_a_shape_is_checked_when_it_is_set(types):
+    """What no row can be made into is refused before the job is sent."""
+    job = Job(ROWS, Statement("select 1"))
+    job.into = dict
+    assert job.into is dict
+    with pytest.raises(UsageError, match="row shape"):
+        job.into = list
+    assert job.into is dict
+
+
 def test_plans_are_bounded(types):
     """N3: a statement called with ever new classes keeps a bounded number of plans."""
     statement = insert()
@@ -76,15 +87,18 @@ def test_plans_are_bounded(types):
 
 
 @pytest.fixture
-def pipeline():
-    """A pipeline that was never connected."""
-    made = object.__new__(Pipeline)
-    made.owed, made.prepared, made.lost = deque(), {}, psycopg.OperationalError("gone")
-    return made
+def tape():
+    return Tape()
+
+
+@pytest.fixture
+def pipeline(tape, types):
+    return Checked(Connection(tape), types, unnamed=False, pooled=False)
 
 
 def test_what_is_owed_is_lost_with_the_connection(pipeline):
     """L2: what was not answered is lost; an error that had come for it already stands."""
+    pipeline.lost = psycopg.OperationalError("gone")
     failed, waiting = Job(ROWS, Statement("select 1")), Job(ROWS, Statement("select 2"))
     failed.error = known = psycopg.Error("known")
     pipeline.owed.extend([failed, waiting])
@@ -129,3 +143,160 @@ class Result:
 def test_outdated_statements(state, result, outdated):
     """A changed result type is told from what is not supported by the routine, whatever the language."""
     assert is_outdated(lookup(state)("told in any language", info=result)) is outdated
+
+
+def test_the_connection_is_lent_and_taken_back(pipeline, tape):
+    """psycopg gets it blocking and out of pipeline mode; afterwards nothing is known to be prepared."""
+    assert (tape.pipeline_status, tape.nonblocking) == (1, 1)
+    job = Job(STATUS, insert(), (1, "a"))
+    pipeline.send(job)
+    assert list(pipeline.prepared) == [job.statement.name]
+    pipeline.leave()
+    assert (tape.pipeline_status, tape.nonblocking) == (0, 0)
+    pipeline.enter()
+    assert (tape.pipeline_status, tape.nonblocking, pipeline.prepared) == (1, 1, {})
+
+
+@pytest.mark.parametrize(
+    ("reported", "read_only", "sound"),
+    [
+        (None, True, True),
+        (b"on", True, True),
+        (b"off", True, False),
+        (b"on", False, False),
+        (b"off", False, True),
+    ],
+)
+def test_the_mode_that_the_server_reports(pipeline, tape, reported, read_only, sound):
+    """Q2: a wire is sound in the mode that it is thought to have; before PostgreSQL 14 none is reported."""
+    tape.session[b"default_transaction_read_only"] = reported
+    assert pipeline.is_sound(read_only) is sound
+    pipeline.pooled = True  # N2: then what the session says is another client's
+    assert pipeline.is_sound(read_only)
+
+
+def test_what_is_not_sound(pipeline, tape):
+    """A wire goes back neither in the middle of something, nor in a transaction, nor swollen, nor lost."""
+    assert pipeline.is_sound(read_only=False)
+    pipeline.pooled = True
+    job = command(b"BEGIN")
+    pipeline.owed.append(job)
+    assert not pipeline.is_sound(read_only=False)
+    pipeline.owed.clear()
+    for name, bad, good in (("swollen", True, False), ("lost", psycopg.OperationalError(), None)):
+        setattr(pipeline, name, bad)
+        assert not pipeline.is_sound(read_only=False)
+        setattr(pipeline, name, good)
+    tape.transaction_status = TransactionStatus.INTRANS
+    assert not pipeline.is_sound(read_only=False)
+
+
+@pytest.mark.parametrize(
+    ("sql", "placed", "guarded"),
+    [("select 1", True, True), ("select 1", False, False), ("delete from t", True, False)],
+)
+def test_behind_a_pooler(pipeline, tape, sql, placed, guarded):
+    """N2: unnamed, and a READ outside of a transaction is guarded within its own group."""
+    pipeline.unnamed = pipeline.pooled = True
+    job = Job(STATUS, Statement(sql))
+    job.statement.described((), 1)
+    job.placed = placed
+    pipeline.send(job)
+    *before, (how, text, *_), sync = tape.sent
+    assert (how, text, sync) == ("query_params", sql.encode(), ("sync",))
+    assert [b"transaction_read_only" in said[1] for said in before] == [True] * guarded
+    assert (job.lead, pipeline.prepared) == (len(before), {})
+
+
+@pytest.fixture
+def many(pipeline):
+    """An executemany that has begun."""
+    job = Job(MANY, insert())
+    pipeline.send(job)
+    return job
+
+
+def sent_rows(tape):
+    """Return the parameters and formats of the rows that were sent."""
+    named = [said[2:4] for said in tape.sent if said[0] == "query_prepared"]
+    unnamed = [(said[2], said[4]) for said in tape.sent if said[0] == "query_params"]
+    return [([bytes(data) for data in values], formats) for values, formats in named + unnamed]
+
+
+def test_rows_are_dumped_as_they_are(pipeline, tape, many):
+    """Each row by the classes of its values, tuple or list; the numbers go on."""
+    assert pipeline.send_rows(many, [(1, "a"), [2, "b"], ("3", "c")], 1) == 4
+    one, two = (1).to_bytes(4), (2).to_bytes(4)
+    assert sent_rows(tape) == [([one, b"a"], [1, 0]), ([two, b"b"], [1, 0]), ([b"3", b"c"], [0, 0])]
+    assert pipeline.send_rows(many, [], 4) == 4
+    assert ("sync",) not in tape.sent
+    pipeline.end_many([b"COMMIT"])
+    assert tape.sent[-2:] == [("query_params", b"COMMIT", None), ("sync",)]
+
+
+def test_rows_behind_a_pooler(pipeline, tape):
+    """N1, N2: without names each row has the text and the types with it."""
+    pipeline.unnamed = True
+    job = Job(MANY, insert())
+    pipeline.send(job)
+    pipeline.send_rows(job, [(1, "a")], 1)
+    assert tape.sent == [("query_params", job.statement.query, [(1).to_bytes(4), b"a"], (INT4, TEXT), [1, 0])]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ((2**31, "a"), r"row 3: argument \$1 \(int\)"),  # what has bounds is looked at before
+        (("1", "nul \0"), r"row 3: argument \$2 \(str\)"),  # else the dumper refuses
+        ((1.5, "a"), r"row 3: argument \$1 is integer"),
+        ((1,), "row 3: statement takes 2 arguments"),
+        ({1, "a"}, "row 3: it is a set"),
+    ],
+)
+def test_a_row_that_does_not_fit(pipeline, tape, many, row, words):
+    """Q5: it is refused by its number, and the rows before it were sent."""
+    with pytest.raises(UsageError, match=words):
+        pipeline.send_rows(many, [(2, "b"), row], 2)
+    assert len(sent_rows(tape)) == 1
+
+
+def test_rows_of_a_text_that_another_wire_describes_anew(pipeline, tape, many):
+    """Q5: rows are dumped for the types that their statement was prepared with, whatever it has now."""
+    statement = many.statement
+    statement.types = None  # outdated
+    number = pipeline.send_rows(many, [("1", "a")], 1)
+    statement.described((FLOAT8, TEXT), 1)
+    pipeline.send_rows(many, [(2, "b")], number)
+    assert sent_rows(tape) == [([b"1", b"a"], [0, 0]), ([(2).to_bytes(4), b"b"], [1, 0])]
+    later = Job(STATUS, statement, (2, "b"))
+    later.encode(pipeline._types)
+    pipeline.send(later)
+    assert ("prepare", statement.name, statement.query, (FLOAT8, TEXT)) in tape.sent
+
+
+def test_incidents():
+    """B2: a loss or a silence with somebody waiting; not what was given up, nor a client that closes."""
+    waiting, abandoned, aside = (Job(STATUS, insert()) for _ in range(3))
+    abandoned.abandoned = aside.aside = True
+    silences = [psycopg.OperationalError(), QueryTimeoutError("late", "unknown")]
+    for error in silences:
+        assert is_incident(error, [abandoned, waiting])
+        assert not is_incident(error, [abandoned, aside])
+        assert not is_incident(error, [])
+    assert not is_incident(ClientClosedError("closed"), [waiting])
+
+
+def test_what_a_borrower_may_leave(tape):
+    """A connection that is closed, in pipeline mode or in a transaction is not taken back."""
+    connection = Connection(tape)
+    check_returned(connection)
+    for owner, name, bad in (
+        (connection, "closed", True),
+        (tape, "pipeline_status", 1),
+        (tape, "transaction_status", TransactionStatus.INERROR),
+    ):
+        good = getattr(owner, name)
+        setattr(owner, name, bad)
+        with pytest.raises(psycopg.OperationalError):
+            check_returned(connection)
+        setattr(owner, name, good)

@@ -5,8 +5,6 @@ is played. What it plays is libpq's side of pipeline mode: each message has its 
 group is aborted up to its Sync, which comes without a None.
 """
 
-import ctypes
-import sys
 from collections import deque
 from contextlib import ExitStack
 from itertools import count
@@ -16,19 +14,18 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from psycopg.pq import DiagnosticField, ExecStatus, PGconn, TransactionStatus
-from psycopg.pq.misc import PGresAttDesc
+from psycopg.pq import ExecStatus, TransactionStatus
 
 from pgdual.core import pipeline as pipelines
 from pgdual.core import results
 from pgdual.core.job import COMMAND, DESCRIBE, MANY, SCRIPT, STATUS, Job, command
-from pgdual.core.pipeline import Pipeline
 from pgdual.core.rows import ROW, ROWS, VALUE
 from pgdual.core.statement import Statement
 from pgdual.core.types import Types
 from pgdual.errors import UsageError
 
-INT8 = 20  # from pg_type
+from .played import Checked, Connection, Result, Rows
+
 ALONE = {SCRIPT, MANY}
 MANY_ROWS = 4  # stands for LARGE, so that a few rows are many
 TYPES = Types()
@@ -43,52 +40,6 @@ ERRORS = [
     ("26000", None, "FetchPreparedStatement"),
     ("42P05", None, "StorePreparedStatement"),
 ]
-
-
-class Result:
-    """A result without rows."""
-
-    param_type = ftype = staticmethod(lambda index: 1000 + index)
-    ntuples = 0
-
-    def __init__(self, status, tag=None, touched=None, fields=0, error=None):
-        self.status = status
-        self.command_status = tag
-        self.command_tuples = touched
-        self.nparams = self.nfields = fields
-        self._error = error
-
-    def error_field(self, field):
-        code, position, routine = self._error
-        found = {
-            DiagnosticField.SQLSTATE: code,
-            DiagnosticField.STATEMENT_POSITION: position,
-            DiagnosticField.SOURCE_FUNCTION: routine,
-        }.get(field)
-        return None if found is None else found.encode()
-
-    def get_error_message(self, encoding="utf-8"):
-        return f"scripted {self._error[0]}"
-
-
-class Rows:
-    """Makes real results with rows, which only libpq's own function can fill."""
-
-    def __init__(self):
-        library = getattr(sys.modules[PGconn.__module__], "__file__", None) or ".py"
-        if library.endswith(".py"):
-            pytest.skip("psycopg is here in pure Python, whose libpq is not looked up")
-        self._set = ctypes.PyDLL(library).PQsetvalue
-        self._set.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int]
-        self.pgconn = PGconn.connect_start(b"host=/nonexistent")
-
-    def __call__(self, rows, status=ExecStatus.TUPLES_OK):
-        result = self.pgconn.make_empty_result(status)
-        result.set_attributes([PGresAttDesc(name, 0, 0, 1, INT8, 8, -1) for name in (b"job", b"row")])
-        for at, row in enumerate(rows):
-            for column, value in enumerate(row):
-                self._set(result.pgresult_ptr, at, column, value.to_bytes(8), 8)
-        return result
 
 
 class Played:
@@ -119,8 +70,7 @@ class Played:
         return self.draw(st.integers(1, one_in)) == one_in
 
     def error(self):
-        # One of pgdual's own commands is not of a prepared statement.
-        return self.draw(st.sampled_from(ERRORS[: 6 if self.job.want == COMMAND else None]))
+        return self.draw(st.sampled_from(ERRORS))
 
     def consume_input(self):
         pieces = self.draw(st.sampled_from([4, 1, 0, 2, 3]))
@@ -292,19 +242,6 @@ class Played:
         )
 
 
-class Checked(Pipeline):
-    """A pipeline over a played connection."""
-
-    is_busy = staticmethod(lambda pgconn: pgconn.is_busy())
-
-
-class Connection:
-    """What a pipeline sees of psycopg's connection."""
-
-    def __init__(self, pgconn):
-        self.pgconn = pgconn
-
-
 class Drive:
     """A pipeline in use, and which jobs are to be answered, in order."""
 
@@ -316,7 +253,7 @@ class Drive:
         connection.pgconn = rows.pgconn  # what loaders ask for an encoding has to be a real one
         self.statements = [Statement(f"select {number}") for number in range(4)]
         for statement in self.statements:
-            statement.types = ()
+            statement.described((), 1)
         self.scripts = Statement("select 1; select 2")
         self.numbers = count(1)
         self.sent = []
@@ -341,6 +278,8 @@ class Drive:
             job = Job(want, self.draw(st.sampled_from(self.statements)))
         if want == SCRIPT:
             job.statement, job.placed = self.scripts, self.draw(st.booleans())
+        elif want <= STATUS and self.server.chance(8):
+            job.statement.described((), 1 - job.statement.result_format)  # anew, by another wire
         elif self.server.chance(5):
             job.prelude = (b"BEGIN", b"SAVEPOINT a")[: self.draw(st.integers(1, 2))]
         return job
@@ -357,7 +296,9 @@ class Drive:
         server.job, server.number = job, number
         server.answers[job] = 0 if job.want == MANY else number
         if job.want == MANY and job.statement.types is None:
-            job.statement.plans, job.statement.types = {}, ()  # it is described again before its rows are
+            job.statement.described(
+                (), job.statement.result_format
+            )  # it is described again before its rows are
         try:
             if job.want == MANY:
                 self.send_many(job)
@@ -371,7 +312,7 @@ class Drive:
     def send_many(self, job):
         """Send an executemany, whose answers come in between."""
         pipeline = self.pipeline
-        pipeline.begin_many(job)
+        pipeline.send(job)
         number = 1
         for _ in range(self.draw(st.integers(0, 2))):
             rows = [()] * self.draw(st.integers(0, 3))
@@ -406,8 +347,7 @@ class Drive:
         """Do what a caller does with an answer: take up what was described, send again what may be."""
         for job in finished:
             if job.want == DESCRIBE and job.error is None:
-                if job.statement.types is None:
-                    job.statement.plans, job.statement.types = {}, ()
+                job.statement.described((), job.statement.result_format)
                 self.pipeline.adopt(job.statement)
             elif job.error is not None and job.want <= STATUS:
                 self.again.append(job)

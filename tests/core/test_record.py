@@ -9,6 +9,7 @@ import pickle
 from collections import namedtuple
 from threading import Thread
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -178,3 +179,50 @@ def test_what_can_be_made():
     assert maker(tuple, ("id",)) is tuple
     assert maker(plain, ("id",))((1,)) == plain(1)
     assert maker(plain, ("id",)) is maker(plain, ("id",))
+
+
+@dataclasses.dataclass
+class Plain:
+    id: int
+    email: str = "none"
+    made: int = dataclasses.field(default=7, init=False)
+
+
+class Loose:
+    """Takes any column, as a dataclass with an __init__ of its own may."""
+
+    __dataclass_fields__ = ()
+
+    def __init__(self, **columns):
+        self.columns = columns
+
+
+class Struct(msgspec.Struct):
+    id: int
+
+
+def test_rows_in_each_shape():
+    """A row goes into a dict, a dataclass by its fields, a model or a Struct as its library reads it."""
+    assert maker(dict, ("id", "email"))((1, "a")) == {"id": 1, "email": "a"}
+    assert maker(Plain, ("email", "id"))(("a", 1)) == Plain(1, "a")
+    assert maker(Plain, ("id",))((1,)) == Plain(1, "none")
+    assert maker(Loose, ("a", "b"))((1, 2)).columns == {"a": 1, "b": 2}
+    model = type("Model", (), {"model_validate": staticmethod(lambda values: sorted(values.items()))})
+    assert maker(model, ("id", "email"))((1, "a")) == [("email", "a"), ("id", 1)]
+    assert checked_shape(model) is model
+    assert maker(Struct, ("id", "more"))(("1", 2)) == Struct(1)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("email",), "^Plain also wants id; the result has the columns email"),
+        (("id", "made"), "^Plain has no field for made; the result has"),
+        (("a", "b"), "^Plain also wants id and Plain has no field for a, b; the result has the columns a, b"),
+        ((), "^Plain also wants id; the result has no columns"),
+    ],
+)
+def test_a_dataclass_of_other_columns(names, words):
+    """It is refused when it is looked at first, and says which columns there are."""
+    with pytest.raises(UsageError, match=words):
+        maker(Plain, names)

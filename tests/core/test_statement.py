@@ -17,6 +17,7 @@ from pgdual.core.statement import (
     check_many,
     check_place,
     check_row,
+    check_single,
 )
 from pgdual.errors import UsageError
 
@@ -28,6 +29,22 @@ def test_a_statement_knows_its_text():
     assert (statement.verb, statement.parameters, statement.kind) == ("SELECT", 2, Kind.READ)
     assert (statement.types, statement.result_format, statement.service) == (None, 1, inf)
     assert repr(statement) == "<Statement READ: SELECT 'ä', $2, $1>"
+
+
+def test_what_the_server_described():
+    """Q5: plans are of one description; the same one again keeps them, another begins anew."""
+    statement = Statement("select $1")
+    statement.described((23,), 1)
+    plans = statement.plans
+    assert (plans, plans.types, statement.types) == ({}, (23,), (23,))
+    statement.described((23,), 1)
+    assert statement.plans is plans
+    for types, form in (((20,), 1), ((20,), 0)):
+        before = statement.plans
+        statement.described(types, form)
+        assert statement.plans is not before
+        assert (statement.plans.types, statement.types, statement.result_format) == (types, types, form)
+    assert plans.types == (23,)
 
 
 def test_names_are_digests_of_texts():
@@ -195,6 +212,19 @@ def test_what_executemany_does_not_run(text, message):
     """A script, and psycopg's placeholders, are refused before a row is read."""
     with pytest.raises(UsageError, match=message):
         check_many(Statement(text))
+
+
+def test_what_executemany_runs():
+    """One statement with PostgreSQL's own parameters; a percent sign beside them is one."""
+    for text in ("insert into t values ($1)", "delete from t where a %s = $1"):
+        check_many(Statement(text))
+
+
+def test_a_call_that_returns_rows():
+    """A script has none to return."""
+    check_single(Statement("select 1;"))
+    with pytest.raises(UsageError, match="returns no rows: run it with execute"):
+        check_single(Statement("select 1; select 2"))
 
 
 @pytest.mark.parametrize("row", [(1, 2), [3, 4], range(2)], ids=str)

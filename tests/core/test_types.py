@@ -6,12 +6,18 @@ import datetime as dt
 import threading
 import uuid
 from decimal import Decimal
+from ipaddress import ip_address
 
 import psycopg
 import pytest
+from psycopg.adapt import Dumper
 from psycopg.pq import Format
 from psycopg.types import TypeInfo
+from psycopg.types.composite import CompositeInfo, register_composite
+from psycopg.types.multirange import Multirange
+from psycopg.types.range import Range
 
+from pgdual.core.natives import Way
 from pgdual.core.types import Types, UnfitError, refusal
 from pgdual.errors import UsageError
 
@@ -128,6 +134,100 @@ def test_a_type_that_is_not_known_has_a_name_for_messages():
 def test_a_strange_type_anywhere_makes_the_result_text(names, form):
     """Q6: psycopg has a binary loader for the array of any type, which would leave bytes in it."""
     assert Types().result_format(map(oid, names)) == form
+
+
+def test_json_alone_is_read_as_text():
+    """It is read faster so, and numbers and texts beside it are as fast; anything else keeps it binary."""
+    kinds = Types()
+    assert [kinds.result_format(map(oid, names)) for names in (["jsonb"], ["numeric", "int4"])] == [0, 0]
+    assert [kinds.result_format(map(oid, names)) for names in (["jsonb", "date"], ["int4"])] == [1, 1]
+
+
+def composite(types: Types, number: int, **fields: str) -> CompositeInfo:
+    """Return a composite that is known to *types* by this number; its array has the next."""
+    info = CompositeInfo(
+        f"c{number}",
+        number,
+        number + 1,
+        field_names=list(fields),
+        field_types=[oid(name) for name in fields.values()],
+    )
+    register_composite(info, types)
+    types.adopt_composite(info)
+    types.refresh()
+    return info
+
+
+def test_a_composite_is_as_its_fields():
+    """Q6: binary where all of its fields are; a tuple is written field by field, by the rules of each."""
+    types = Types()
+    composite(types, 90_010, a="int4", b="numeric", c="bytea")
+    composite(types, 90_020, a="int4", words="tsvector")
+    assert [types.result_format([number]) for number in (90_010, 90_011, 90_020, 90_021)] == [1, 1, 0, 0]
+    buffers, formats = types.plan([tuple], [90_010]).encode([(True, True, b"\0x")])
+    assert (bytes(buffers[0]), formats) == (b'("1","1","\\\\x0078")', [0])
+    with pytest.raises(UsageError, match="cannot be given as set"):
+        types.plan([set], [90_010])
+
+
+class Money:
+    """A class of the user's own, for which a dumper may be registered."""
+
+
+class MoneyDumper(Dumper):
+    def dump(self, obj: object) -> bytes:
+        return b"1.50"
+
+
+def test_a_dumper_of_the_users_own():
+    """A class that psycopg was told of goes by its own dumper: alone, and among numbers in an array."""
+    types = Types()
+    with pytest.raises(UsageError, match=r"given as Money; give Decimal, float, int, or a"):
+        types.plan([Money], [oid("numeric")])
+    types.adapters.register_dumper(Money, MoneyDumper)
+    types.refresh()
+    assert encode(types, Money(), "numeric") == (b"1.50", 0)
+    assert encode(types, Money(), "inet") == (b"1.50", 0)
+    assert encode(types, [Money(), None, 2], "numeric[]") == (b'{"1.50",NULL,"2"}', 0)
+    with pytest.raises(UsageError, match="give a str"):
+        types.plan([object], [oid("text")])
+
+
+def test_ways_of_a_type_of_the_users_own():
+    """A type may be given ways of its own, such as hstore's for a dict, and takes no others."""
+    types = Types()
+    types.adopt_ways(90_030, {Money: Way(MoneyDumper, Format.TEXT)})
+    buffers, formats = types.plan([Money], [90_030]).encode([Money()])
+    assert (bytes(buffers[0]), formats) == (b"1.50", [0])
+    with pytest.raises(UsageError, match="cannot be given as int; give Money"):
+        types.plan([int], [90_030])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "data"),
+    [
+        ("int4range", Range(1, None), b'["1",)'),
+        ("int4multirange", Multirange([Range(1, 2)]), b'{["1","2")}'),
+        ("inet", ip_address("::1"), b"::1"),
+        ("money", Decimal("1.5"), b"1.5"),
+    ],
+)
+def test_values_that_go_as_text(name, value, data):
+    """Q5: what has no way of its own is written by its class, for the server to parse."""
+    assert encode(Types(), value, name) == (data, 0)
+
+
+@pytest.mark.parametrize("value", [b"ab", {"a": 1}, 5, memoryview(b"ab")], ids=repr)
+def test_what_is_no_array(value):
+    """Only a collection is an array, and neither bytes nor a dict is meant for one."""
+    with pytest.raises(UsageError, match="give a list"):
+        Types().plan([type(value)], [oid("int4[]")])
+
+
+def test_a_list_for_a_type_that_is_not_known():
+    """It is taken for an array of the user's own type."""
+    buffers, formats = Types().plan([list], [99_999]).encode([["a", None]])
+    assert (bytes(buffers[0]), formats) == (b'{"a",NULL}', [0])
 
 
 def test_a_domain_is_what_it_is_made_of():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -25,14 +26,11 @@ def echo() -> Iterator[int]:
         with listener:
             while True:
                 connection, _ = listener.accept()
-                with connection:
-                    try:
-                        while data := connection.recv(65536):
-                            if data == b"stop":
-                                return
-                            connection.sendall(data)
-                    except OSError:
-                        pass
+                with connection, suppress(OSError):  # a reset ends one connection; the next may come
+                    while data := connection.recv(65536):
+                        if data == b"stop":
+                            return
+                        connection.sendall(data)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()

@@ -13,7 +13,7 @@ from pgdual.core.statement import READ, Statement
 from pgdual.errors import UsageError
 
 # A text is made in three steps: a QUERY whose Q and E are filled in, down to leaves that are written @;
-# what stands for @ and for the places #with#, #into#, #lock#; then other letters, blanks and comments.
+# what stands for @ and for the places #with# to #lock#; then other letters, blanks and comments.
 QUERIES = [
     "select E #into#",
     "select E as L, E as L #into# from t where E > 0 #lock#",
@@ -30,10 +30,11 @@ QUERIES = [
     "select E from t tablesample system (10) repeatable (1) fetch first (1) rows only",
     "select x.* from json_to_recordset('[{}]') as x(a int, b text) where E is distinct from E",
     "select j.a from json_table('[1]', '$[*]' columns (a int path '$')) j where E > 1",
-    "with #with# c as (Q) select E from c",
+    "with #with# c as (Q) #main# select E from c",
     "with c as not materialized (Q), #with# d as materialized (Q) table c #lock#",
     "with recursive #with# c(n) as (values (1) union all select n + 1 from c where n < 3) select E from c",
     "with recursive #with# c(n) as (select 1 union all table c) search depth first by n set o select E",
+    "with recursive #with# c(n) as (select 1 union all table c) cycle n set m using p #main# select E from c",
     "with recursive c(n) as (select 1) values (E), ((select n from c))",
     "values (E, E), (1, 2)",
     "table t #lock#",
@@ -44,6 +45,7 @@ QUERIES = [
 EXPLAINS = [
     "explain analyze",
     "explain (analyze)",
+    'explain ("analyze")',
     "explain (costs off, analyze true)",
     "explain analyse verbose",
 ]
@@ -51,6 +53,7 @@ EXPRESSIONS = [
     "@",
     "@",
     "E + E",
+    "E operator(pg_catalog.+) E",
     "- E",
     "(E)",
     "abs(E)",
@@ -101,6 +104,7 @@ LABELS = [
     "for",
     "update",
     "set",
+    "with",
     '"with"',
     '"Upper ""x"""',
     'U&"\\0061"',
@@ -121,6 +125,7 @@ CALLS = [
     "lastval()",
     "pg_advisory_lock(7)",
     """"pg_catalog"."pg_try_advisory_lock"(7)""",
+    "(7::bigint).pg_advisory_lock",
     "pg_advisory_unlock_all()",
     "pg_advisory_xact_lock(7)",
     "lo_creat(-1)",
@@ -149,7 +154,10 @@ CLAUSES = {
         "m as not materialized (delete from t returning *),",
         "m as (with n as (select 1) delete from t returning id),",
         "m as (merge into t using t u on t.id = u.id when matched then delete returning 1),",
+        "m as (with recursive n(i) as (select 1) cycle i set a using p delete from t returning id),",
+        "m as (with recursive values(i) as (select 1) cycle i set a using p update t set id = 2),",
     ],
+    "#main#": ["insert into t", "insert into t as d (id) overriding user value"],
     "#into#": ["into u", "into table u", "into temp u", "into pg_temp.u", "into unlogged table u"],
     "#lock#": ["for update", "for no key update nowait", "for share of t", "for key share skip locked"],
 }
