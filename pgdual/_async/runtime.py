@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from time import monotonic
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
@@ -133,7 +133,8 @@ class Pool(AsyncConnectionPool[ACT]):
         psycopg's workers take a cancellation for a failed attempt to connect and go on; `asyncio.run`,
         which cancels once and waits, would never return.
         """
-        await super().worker(_Tasks(q))  # type: ignore[arg-type]
+        with suppress(asyncio.CancelledError):  # else what waited for its end would report it (P4)
+            await super().worker(_Tasks(q))  # type: ignore[arg-type]
 
 
 class _Alarm(AEvent):

@@ -188,7 +188,7 @@ class AsyncSession:
         pending, self._pending = self._pending, ()
         if not self._begun:
             self._begun = True
-            return (self._begin(self.wire.read_only), *pending)
+            return (self._begin(self.wire.read_only and not self.wire.pipeline.in_standby), *pending)
         return pending
 
     async def _flush(self, deadline: float) -> None:

@@ -57,11 +57,12 @@ class Fleet(Supply):
             PoolTimeoutError: No wire came free in time.
             ClientClosedError: The client was closed.
         """
-        wire, turn = self._line_up(statement)
-        if wire is not None:
-            return wire
+        service = statement.service if statement is not None and statement.kind is _READ else None
+        is_slow = service is not None and (DEPTH == 1 or not self.lanes.is_quick(service))
+        # Made before it stands in line, so that an interruption from there on takes it out again (D4).
+        turn = Turn(is_slow or service is None, slow=is_slow)
         try:
-            wire = turn.wait(started + self.acquire_timeout - now())
+            wire = self._line_up(statement, turn) or turn.wait(started + self.acquire_timeout - now())
         except INTERRUPTS:
             self._give_up(turn)
             raise
@@ -71,23 +72,18 @@ class Fleet(Supply):
         return wire
 
     @critical
-    def _line_up(self, statement: Statement | None) -> tuple[Any, Any]:
+    def _line_up(self, statement: Statement | None, turn: Any) -> Any:
         if self.is_closed:
             raise ClientClosedError(f"the client of {self.name!r} is closed")
         lanes = self.lanes
-        wants_read = statement is not None and statement.kind is _READ
-        if statement is not None and wants_read:
+        if statement is not None and statement.kind is _READ:
             wire = lanes.join(statement.service)
-            alone = DEPTH == 1 or not lanes.is_quick(statement.service)
         else:
             wire = lanes.take(read_only=False)
-            alone = True
-        if wire is not None:
-            return wire, None
-        turn = Turn(alone, slow=wants_read and alone)
-        self.lanes.wait(turn)
-        self.grow()
-        return None, turn
+        if wire is None:
+            lanes.wait(turn)
+            self.grow()
+        return wire
 
     @critical
     def _give_up(self, turn: Any) -> None:

@@ -189,7 +189,7 @@ class Session:
         pending, self._pending = self._pending, ()
         if not self._begun:
             self._begun = True
-            return (self._begin(self.wire.read_only), *pending)
+            return (self._begin(self.wire.read_only and not self.wire.pipeline.in_standby), *pending)
         return pending
 
     def _flush(self, deadline: float) -> None:

@@ -52,6 +52,8 @@ class Wire:
         "_fleet",
         "_last",
         "_poll",
+        "_recalled",
+        "_recalling",
         "alone",
         "backlog",
         "charged",
@@ -82,6 +84,8 @@ class Wire:
         self.idle_since = 0.0
         self._fleet = fleet
         self._last = 0.0
+        self._recalled = False  # another thread has had the server cancel what runs here
+        self._recalling = threading.Lock()  # held while it does
         self._poll = select.poll()
         self._poll.register(connection.pgconn.socket, _READABLE)
 
@@ -232,6 +236,8 @@ class Wire:
                 raise self.pipeline.lost
 
     def _tell(self, job: Job) -> Any:
+        if self._recalled:
+            self._outwait()
         moment = now()
         fleet, statement = self._fleet, job.statement
         if job.want <= STATUS:
@@ -261,10 +267,29 @@ class Wire:
 
     def interrupt(self) -> None:
         """Have the server cancel what another thread runs here; that thread still gets an answer."""
+        with self._recalling:
+            # D5: said before the look. Either that thread sees it, or it is seen here that it is answered.
+            before, self._recalled = self._recalled, True
+            if self.dead or not self.pipeline.owed:
+                self._recalled = before
+                return
+            try:
+                self.connection.cancel_safe(timeout=PATIENCE)
+            except (psycopg.Error, OSError):
+                return  # it ends at its own time limit
+
+    def _outwait(self) -> None:
+        # D5: an answer came while another thread had the call cancelled, so that may hit what comes next.
+        with self._recalling:  # until its cancel connection has closed
+            self._recalled = False
+        if self.dead:
+            return
         try:
-            self.connection.cancel_safe(timeout=PATIENCE)
-        except (psycopg.Error, OSError):
-            return  # it ends at its own time limit
+            self._fence(now() + PATIENCE)
+        except psycopg.OperationalError as error:
+            self.lose(error)
+        if self.pipeline.owed:
+            self.lose(psycopg.OperationalError("no answer after a cancel request"))
 
     def settle(self) -> None:
         """Return: no cancel is under way."""

@@ -86,6 +86,15 @@ class Results:
         self._context = Context(self._types.adapters, self._connection)
         self._zone = self.pgconn.parameter_status(_TIME_ZONE)
 
+    @property
+    def in_standby(self) -> bool:
+        """True if the server says that it is a standby.
+
+        It then refuses BEGIN READ WRITE, as 0A000; a block that begins without it is refused what it writes,
+        as 25006, and nothing else.
+        """
+        return self.pgconn.parameter_status(_IN_STANDBY) == b"on"
+
     def adopt(self, statement: Statement) -> None:
         """Take *statement*, which was described here, for prepared with the types that it has now."""
         if not self.unnamed:
@@ -194,7 +203,7 @@ class Results:
             error = psycopg.OperationalError(str(error))
         job.error = error
         if error.sqlstate == _READ_ONLY_SESSION:
-            error.in_standby = self.pgconn.parameter_status(_IN_STANDBY) == b"on"  # type: ignore[attr-defined]
+            error.in_standby = self.in_standby  # type: ignore[attr-defined]
         statement = job.statement
         if job.lead and job.parses:
             self.prepared.pop(statement.name, None)
