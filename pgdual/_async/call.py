@@ -13,6 +13,7 @@ from pgdual.core.verdict import Verdict, judge
 from pgdual.errors import (
     OutcomeUnknownError,
     OutcomeUnknownTimeoutError,
+    PoolTimeoutError,
     QueryCanceled,
     QueryTimeoutError,
     UsageError,
@@ -88,11 +89,19 @@ async def run(fleet: AsyncFleet, job: Job, timeout: float | Default | None) -> A
             wire.forsake(job)
             raise
         except Exception as error:
-            await _wait_for_next(fleet, job, error, _decide(fleet, wire, job, error, is_read))
+            await _go_on(fleet, wire, job, error, is_read)
 
 
 async def _in_line(fleet: AsyncFleet, job: Job) -> Any:
-    wire = await fleet.acquire(job.statement, job.started)
+    # D1: another try has an acquire clock of its own, and all tries of the statement together have one.
+    begun = min(now(), job.deadline - fleet.acquire_timeout) if job.tries else job.started
+    try:
+        wire = await fleet.acquire(job.statement, begun)
+    except PoolTimeoutError as error:
+        if now() >= job.deadline:
+            text = f"{_where(fleet.name, job)}: {error}, for another try within the time limit"
+            raise _final(fleet, job, QueryTimeoutError(text, "rolled back")) from None
+        raise _final(fleet, job, error) from None
     job.sent = now()
     return wire
 
@@ -114,6 +123,23 @@ async def _past_breaker(fleet: AsyncFleet, job: Job, timeout: float | Default | 
         fleet.breaker.withdraw(job)  # B2: whatever became of it, the next one may be the probe
 
 
+async def _go_on(fleet: AsyncFleet, wire: Any, job: Job, error: Exception, is_read: bool) -> None:
+    """Prepare *job* for another try, or raise what the caller is to see."""
+    try:
+        await _wait_for_next(fleet, job, error, _decide(fleet, wire, job, error, is_read))
+    except Exception as final:
+        if job.in_doubt:
+            raise _final(fleet, job, final) from final
+        raise
+
+
+def _final(fleet: AsyncFleet, job: Job, error: Exception) -> Exception:
+    if not job.in_doubt or isinstance(error, OutcomeUnknownError):
+        return error
+    fleet.meter.lost += 1
+    return unknown(fleet.name, job, f"an earlier try was sent and never answered; the last one: {error}")
+
+
 def _decide(fleet: AsyncFleet, wire: Any, job: Job, error: Exception, is_read: bool) -> float:
     """Prepare *job* for another try and return the seconds before it, or raise what the caller is to see."""
     job.tries += 1
@@ -124,9 +150,7 @@ def _decide(fleet: AsyncFleet, wire: Any, job: Job, error: Exception, is_read: b
         raise error
     explain(fleet.name, job, error)
     if is_late(job, error):
-        raise QueryTimeoutError(
-            f"{_where(fleet.name, job)}: cancelled at its time limit", "rolled back"
-        ) from None
+        raise _late(fleet.name, job) from None
     if isinstance(error, QueryTimeoutError):
         raise _timed_out(fleet.name, job, error) from None
     verdict = _judged(wire, job, error, is_read)
@@ -140,6 +164,7 @@ def _decide(fleet: AsyncFleet, wire: Any, job: Job, error: Exception, is_read: b
         fleet.meter.errors += 1
         raise error
     fleet.meter.resent += 1
+    job.in_doubt = job.in_doubt or (verdict is Verdict.AFTER_LOSS and not is_read)
     wire.pipeline.again(job)
     if verdict is Verdict.AS_WRITE:
         job.statement.demote()
@@ -166,6 +191,13 @@ async def _wait_for_next(fleet: AsyncFleet, job: Job, error: Exception, delay: f
             raise error
         await sleep(delay)
     job.sent = now()
+
+
+def _late(database: str, job: Job) -> Exception:
+    text = "cancelled at its time limit"
+    if job.statement.may_commit:  # what it had committed until then stays
+        return unknown(database, job, text, OutcomeUnknownTimeoutError)
+    return QueryTimeoutError(f"{_where(database, job)}: {text}", "rolled back")
 
 
 def _timed_out(database: str, job: Job, error: QueryTimeoutError) -> Exception:

@@ -90,11 +90,13 @@ class AsyncSession:
         try:
             if self.is_over:
                 self._check_over()
-            job.deadline = moment + limit
             while True:
                 wire, pending, fresh = self.wire, self._pending, not self._begun
                 if wire is None:
                     wire = await self._take_wire(job.started)
+                    moment = now()
+                if not job.tries:  # D1: the command clock begins when there is a wire, and all tries have one
+                    job.deadline = moment + limit
                 try:
                     if wire.settling is not None:
                         await wire.settle()
@@ -110,7 +112,10 @@ class AsyncSession:
                     raise
                 except Exception as error:
                     job.tries += 1
-                    if not fresh or not self._is_unsent(job, error) or job.tries > fleet.max_size:
+                    is_unsent = (
+                        wire.dead and job.future is None and isinstance(error, psycopg.OperationalError)
+                    )
+                    if not (fresh and is_unsent) or job.tries > fleet.max_size:
                         raise self._explained(job, error) from None
                     # The wire was found dead before a byte was sent: before BEGIN another will do.
                     self.wire, self._begun, self._pending = None, False, pending
@@ -123,9 +128,6 @@ class AsyncSession:
                 f"{self.fleet.name}: the rows of an executemany come from a query in the same transaction, "
                 "which cannot run in between; fetch them first"
             )
-
-    def _is_unsent(self, job: Job, error: Exception) -> bool:
-        return isinstance(error, psycopg.OperationalError) and job.future is None and bool(self.wire.dead)
 
     async def _take_wire(self, started: float) -> Any:
         fleet = self.fleet

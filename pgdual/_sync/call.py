@@ -14,6 +14,7 @@ from pgdual.core.verdict import Verdict, judge
 from pgdual.errors import (
     OutcomeUnknownError,
     OutcomeUnknownTimeoutError,
+    PoolTimeoutError,
     QueryCanceled,
     QueryTimeoutError,
     UsageError,
@@ -89,11 +90,19 @@ def run(fleet: Fleet, job: Job, timeout: float | Default | None) -> Any:
             wire.forsake(job)
             raise
         except Exception as error:
-            _wait_for_next(fleet, job, error, _decide(fleet, wire, job, error, is_read))
+            _go_on(fleet, wire, job, error, is_read)
 
 
 def _in_line(fleet: Fleet, job: Job) -> Any:
-    wire = fleet.acquire(job.statement, job.started)
+    # D1: another try has an acquire clock of its own, and all tries of the statement together have one.
+    begun = min(now(), job.deadline - fleet.acquire_timeout) if job.tries else job.started
+    try:
+        wire = fleet.acquire(job.statement, begun)
+    except PoolTimeoutError as error:
+        if now() >= job.deadline:
+            text = f"{_where(fleet.name, job)}: {error}, for another try within the time limit"
+            raise _final(fleet, job, QueryTimeoutError(text, "rolled back")) from None
+        raise _final(fleet, job, error) from None
     job.sent = now()
     return wire
 
@@ -115,6 +124,23 @@ def _past_breaker(fleet: Fleet, job: Job, timeout: float | Default | None) -> An
         fleet.breaker.withdraw(job)  # B2: whatever became of it, the next one may be the probe
 
 
+def _go_on(fleet: Fleet, wire: Any, job: Job, error: Exception, is_read: bool) -> None:
+    """Prepare *job* for another try, or raise what the caller is to see."""
+    try:
+        _wait_for_next(fleet, job, error, _decide(fleet, wire, job, error, is_read))
+    except Exception as final:
+        if job.in_doubt:
+            raise _final(fleet, job, final) from final
+        raise
+
+
+def _final(fleet: Fleet, job: Job, error: Exception) -> Exception:
+    if not job.in_doubt or isinstance(error, OutcomeUnknownError):
+        return error
+    fleet.meter.lost += 1
+    return unknown(fleet.name, job, f"an earlier try was sent and never answered; the last one: {error}")
+
+
 def _decide(fleet: Fleet, wire: Any, job: Job, error: Exception, is_read: bool) -> float:
     """Prepare *job* for another try and return the seconds before it, or raise what the caller is to see."""
     job.tries += 1
@@ -125,9 +151,7 @@ def _decide(fleet: Fleet, wire: Any, job: Job, error: Exception, is_read: bool) 
         raise error
     explain(fleet.name, job, error)
     if is_late(job, error):
-        raise QueryTimeoutError(
-            f"{_where(fleet.name, job)}: cancelled at its time limit", "rolled back"
-        ) from None
+        raise _late(fleet.name, job) from None
     if isinstance(error, QueryTimeoutError):
         raise _timed_out(fleet.name, job, error) from None
     verdict = _judged(wire, job, error, is_read)
@@ -141,6 +165,7 @@ def _decide(fleet: Fleet, wire: Any, job: Job, error: Exception, is_read: bool) 
         fleet.meter.errors += 1
         raise error
     fleet.meter.resent += 1
+    job.in_doubt = job.in_doubt or (verdict is Verdict.AFTER_LOSS and not is_read)
     wire.pipeline.again(job)
     if verdict is Verdict.AS_WRITE:
         job.statement.demote()
@@ -167,6 +192,13 @@ def _wait_for_next(fleet: Fleet, job: Job, error: Exception, delay: float) -> No
             raise error
         sleep(delay)
     job.sent = now()
+
+
+def _late(database: str, job: Job) -> Exception:
+    text = "cancelled at its time limit"
+    if job.statement.may_commit:  # what it had committed until then stays
+        return unknown(database, job, text, OutcomeUnknownTimeoutError)
+    return QueryTimeoutError(f"{_where(database, job)}: {text}", "rolled back")
 
 
 def _timed_out(database: str, job: Job, error: QueryTimeoutError) -> Exception:

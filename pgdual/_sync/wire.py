@@ -34,6 +34,8 @@ PATIENCE = 0.5  # seconds
 HURRY = 0.15  # seconds
 # How many rows of an executemany are queued between two looks at the socket. Source: bench row 11.
 BATCH = 500
+# What poll() takes: 24 days. Who waits for longer looks again, as after any other wake-up.
+LONGEST = 2**31 - 1  # milliseconds
 _READ = Kind.READ
 _READABLE = select.POLLIN | select.POLLERR | select.POLLHUP
 
@@ -366,4 +368,4 @@ class Wire:
 
 
 def _milliseconds(seconds: float) -> float | None:
-    return None if seconds == inf else seconds * 1e3 if seconds > 0 else 0
+    return None if seconds == inf else min(seconds * 1e3, LONGEST) if seconds > 0 else 0

@@ -38,6 +38,7 @@ class Job:
     losses = 0  # how many connections went while it was on them
     placed = False  # it counts in its wire's load
     abandoned = False  # nobody waits for its answer
+    in_doubt = False  # an earlier try was sent and not answered, and was no READ
     idempotent = False  # a late or repeated run is harmless, says the user
     admitted = False  # the breaker has let it through
     aside = False  # the breaker does not count what becomes of it (B3)

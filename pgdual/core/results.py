@@ -303,6 +303,6 @@ def is_outdated(error: psycopg.Error) -> bool:
     """
     diag = error.diag
     if error.sqlstate == _NOT_SUPPORTED:
-        return diag.source_function == _CACHED_PLAN
+        return diag.source_function == _CACHED_PLAN and diag.context is None
     # An error of the text's own has a place in it; one from within a function has a context.
     return str(error.sqlstate)[:2] == "42" and diag.statement_position is not None and diag.context is None

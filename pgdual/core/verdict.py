@@ -76,9 +76,15 @@ def failure(job: Job, error: Exception) -> Failure:
     found = _BY_STATE.get(getattr(error, "sqlstate", None) or "", Failure.OTHER)
     if found is Failure.READ_ONLY and getattr(error, "in_standby", False):
         return Failure.STANDBY
-    if found is Failure.UNPREPARED and job.statement.kind is SCRIPT:
-        return Failure.OTHER  # nothing of ours is prepared in it
+    if found is Failure.UNPREPARED and (job.statement.kind is SCRIPT or _is_from_within(error)):
+        return Failure.OTHER  # nothing of ours is prepared in it, or it was run
     return found
+
+
+def _is_from_within(error: Exception) -> bool:
+    # What the server says of a statement itself has no context; what a function in it raises has one.
+    diag = getattr(error, "diag", None)
+    return diag is not None and diag.context is not None
 
 
 def judge(job: Job, error: Exception, is_read: bool) -> Verdict:

@@ -6,10 +6,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from psycopg.errors import InvalidSqlStatementName
 
 from pgdual.sync import Client, DB
 from pgdual.embedded import Postgres
-from pgdual.errors import CircuitOpenError, DeadlockDetected, QueryCanceled, SerializationFailure
+from pgdual.errors import (
+    CircuitOpenError,
+    DeadlockDetected,
+    OutcomeUnknownError,
+    QueryCanceled,
+    SerializationFailure,
+)
 
 from .clients import client_of, first, is_running, outside, prepare
 from .runtime import gather, spawn, wait_until
@@ -66,6 +73,55 @@ def test_what_may_have_committed_is_not_tried_again(main_dsn: str) -> None:
             with pytest.raises(SerializationFailure):
                 db.execute(text)
             assert tries(main_dsn) == count
+
+
+COMMITS = """
+create table t (id int);
+create procedure bad() language plpgsql as
+$$ begin insert into t values (1); commit; execute 'execute nope'; end $$;
+create procedure slow() language plpgsql as
+$$ begin insert into t values (1); commit; perform pg_sleep(30); end $$;
+"""
+
+
+def test_what_has_committed_and_failed_is_not_run_again(main_dsn: str) -> None:
+    """O1: "prepared statement does not exist" of a statement in a procedure is no reason to CALL it again."""
+    prepare(main_dsn, COMMITS)
+    with client_of(main=main_dsn) as client:
+        with pytest.raises(InvalidSqlStatementName):
+            client["main"].execute("call bad()")
+    assert first(main_dsn, "select count(*) from t") == 1
+
+
+@pytest.mark.parametrize(
+    "sql", ["call slow()", "begin; insert into t values (1); commit; select pg_sleep(30)"]
+)
+def test_what_has_committed_is_not_said_to_be_rolled_back(main_dsn: str, sql: str) -> None:
+    """D2: a time limit that hits a CALL or a script leaves what it had committed: its outcome is unknown."""
+    prepare(main_dsn, COMMITS)
+    with client_of(main=main_dsn) as client:
+        with pytest.raises(OutcomeUnknownError) as caught:
+            client["main"].execute(sql, timeout=0.5)
+    assert isinstance(caught.value, TimeoutError)
+    assert caught.value.outcome == "unknown"
+    assert first(main_dsn, "select count(*) from t") == 1
+
+
+def test_the_command_clock_of_a_transaction_begins_on_its_connection(main_dsn: str) -> None:
+    """D1: the time that its first statement waits for a connection is the acquire clock's."""
+    with client_of(main=main_dsn, pool_max_size=1) as client:
+        db = client["main"]
+        with spawn(lambda: db.fetchval("select 1 from pg_sleep(0.8)")) as call:
+            wait_until(lambda: is_running(main_dsn, "select 1 from pg_sleep(0.8)"))
+            with db.transaction() as tx:
+                assert tx.fetchval("select 2 from pg_sleep(0.1)", timeout=0.5) == 2
+            assert call.result() == 1
+
+
+def test_a_very_long_time_limit(main_dsn: str) -> None:
+    """D1: longer than a system call can wait is no error."""
+    with client_of(main=main_dsn) as client:
+        assert client["main"].fetchval("select 3", timeout=4e9) == 3
 
 
 def test_a_real_deadlock(main_dsn: str) -> None:

@@ -1,5 +1,7 @@
 """What may be done about an error, by the table of semantics.md; nothing unknown is sent again (O1)."""
 
+from types import SimpleNamespace
+
 import psycopg
 import pytest
 from psycopg.errors import lookup
@@ -113,3 +115,12 @@ def test_a_full_server_is_no_incident(text, full):
 def test_some_attempts_are_not_worth_another(text, final):
     """Connecting is not tried again where the server would say the same for ever."""
     assert is_final(psycopg.OperationalError(text)) is final
+
+
+@pytest.mark.parametrize("state", ["26000", "42P05"])
+def test_what_a_function_raised(state):
+    """O1: a state that comes from within the statement says that it was run: it is not sent again."""
+    problem = Exception("prepared statement does not exist")
+    vars(problem).update(sqlstate=state, diag=SimpleNamespace(context="PL/pgSQL function p() line 3"))
+    for sql, idempotent in CASES:
+        assert verdict_on(sql, problem, idempotent=idempotent) is Verdict.RAISE
