@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Any
 
 from pgdual.core import health
-from pgdual.core.backstops import LIFTED
 from pgdual.core.breaker import Breaker, CircuitBreaker
 from pgdual.core.job import Job, begin
 from pgdual.core.meter import Meter
@@ -296,13 +295,12 @@ class AsyncBorrowed:
 
     async def __aenter__(self) -> Any:
         fleet = await self._database._ready_fleet()
-        wire = await fleet.borrow()
-        wire.dirty = True
-        self._wire = wire
-        connection = await wire.lend()
-        if not fleet.pooled:
-            await connection.execute(LIFTED)  # D3: a borrower has no time limit
-        return connection
+        wire = self._wire = await fleet.borrow()
+        try:
+            return await wire.lend()
+        except BaseException:
+            await wire.take_back()
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from pgdual.core.backstops import can_be_grouped, raised
+from pgdual.core.backstops import LIFTED, can_be_grouped, raised
 from pgdual.core.job import DESCRIBE, SCRIPT, Job, command
 from pgdual.core.lanes import WINDOW, learn
 from pgdual.core.statement import Kind, Statement, check_single
@@ -147,16 +147,21 @@ class AsyncFleet(AsyncSupply):
         self.lanes.share(wire)
 
     async def borrow(self) -> Any:
-        """Return a wire alone that is alive and may write, for somebody who asks for a connection.
+        """Return a wire alone that is alive, may write and has no time limits, for a borrower (D3).
 
         Raises:
             PoolTimeoutError: None came free in time.
+            QueryTimeoutError: The server did not answer within the command clock.
         """
         started = now()
         while True:
             wire = self.place_alone() or await self.acquire(None, started)
             try:
-                await self._switch(wire, False, now() + self.command_timeout)
+                deadline = now() + self.command_timeout
+                await self._switch(wire, False, deadline)
+                wire.dirty = True
+                if not self.pooled:
+                    await self.step(wire, command(LIFTED), deadline)
                 return wire
             except BaseException as error:
                 if not wire.dead:

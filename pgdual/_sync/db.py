@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Any
 
 from pgdual.core import health
-from pgdual.core.backstops import LIFTED
 from pgdual.core.breaker import Breaker, CircuitBreaker
 from pgdual.core.job import Job, begin
 from pgdual.core.meter import Meter
@@ -297,13 +296,12 @@ class Borrowed:
 
     def __enter__(self) -> Any:
         fleet = self._database._ready_fleet()
-        wire = fleet.borrow()
-        wire.dirty = True
-        self._wire = wire
-        connection = wire.lend()
-        if not fleet.pooled:
-            connection.execute(LIFTED)  # D3: a borrower has no time limit
-        return connection
+        wire = self._wire = fleet.borrow()
+        try:
+            return wire.lend()
+        except BaseException:
+            wire.take_back()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

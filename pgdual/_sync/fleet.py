@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from pgdual.core.backstops import can_be_grouped, raised
+from pgdual.core.backstops import LIFTED, can_be_grouped, raised
 from pgdual.core.job import DESCRIBE, SCRIPT, Job, command
 from pgdual.core.lanes import WINDOW, learn
 from pgdual.core.statement import Kind, Statement, check_single
@@ -148,16 +148,21 @@ class Fleet(Supply):
         self.lanes.share(wire)
 
     def borrow(self) -> Any:
-        """Return a wire alone that is alive and may write, for somebody who asks for a connection.
+        """Return a wire alone that is alive, may write and has no time limits, for a borrower (D3).
 
         Raises:
             PoolTimeoutError: None came free in time.
+            QueryTimeoutError: The server did not answer within the command clock.
         """
         started = now()
         while True:
             wire = self.place_alone() or self.acquire(None, started)
             try:
-                self._switch(wire, False, now() + self.command_timeout)
+                deadline = now() + self.command_timeout
+                self._switch(wire, False, deadline)
+                wire.dirty = True
+                if not self.pooled:
+                    self.step(wire, command(LIFTED), deadline)
                 return wire
             except BaseException as error:
                 if not wire.dead:

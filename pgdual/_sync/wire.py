@@ -344,8 +344,10 @@ class Wire:
                 self._bounded(self.connection.rollback)
             check_returned(self.connection)
             self.pipeline.enter()
-        except psycopg.Error as error:
+        except BaseException as error:  # Ctrl-C, too: what is not given back is lost for ever (D4)
             self.lose(psycopg.OperationalError(f"the borrower left the connection unusable: {error}"))
+            if not isinstance(error, psycopg.Error):
+                raise
             return
         self.release()
 

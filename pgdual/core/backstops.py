@@ -17,8 +17,8 @@ _UNSET = "('0', '7200')"
 # Statements that can have a group of their own with a setting in front; others must stand alone.
 _GROUPED = {"SELECT", "VALUES", "TABLE", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE"}
 LIFTED = (
-    "SELECT set_config('statement_timeout', '0', false), "
-    "set_config('idle_in_transaction_session_timeout', '0', false)"
+    b"SELECT set_config('statement_timeout', '0', false), "
+    b"set_config('idle_in_transaction_session_timeout', '0', false)"
 )
 """For a borrower, who has no time limit."""
 
