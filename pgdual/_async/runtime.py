@@ -109,7 +109,9 @@ class Pool(AsyncConnectionPool[ACT]):
 
     @property
     def wanted(self) -> int:
-        """How many wait for a connection, the fleet among them."""
+        """How many wait for a connection, the fleet among them; psycopg leaves in line who has given up."""
+        for one in [one for one in self._waiting if one.error is not None]:
+            self._waiting.remove(one)
         return len(self._waiting)
 
     def limit(self, most: int) -> None:

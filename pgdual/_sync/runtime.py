@@ -132,8 +132,11 @@ class Pool(ConnectionPool[CT]):
 
     @property
     def wanted(self) -> int:
-        """How many wait for a connection, the fleet among them."""
-        return len(self._waiting)
+        """How many wait for a connection, the fleet among them; psycopg leaves in line who has given up."""
+        with self._lock:
+            for one in [one for one in self._waiting if one.error is not None]:
+                self._waiting.remove(one)
+            return len(self._waiting)
 
     def limit(self, most: int) -> None:
         """Make no more than *most* connections."""

@@ -9,7 +9,9 @@ ones, one for somebody who asks the pool itself, one for the other face that has
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
+from math import inf
 from random import random
 from typing import Any
 from weakref import WeakSet
@@ -70,6 +72,7 @@ class Supply(Connector):
         self.last_error: Exception | None = None
         self._share = share
         self._promised = 0  # connections of ours that are about to be another's
+        self._giving: Counter[str] = Counter()  # how many are on their way to give a wire up, by what for
         self._connections: WeakSet[Any] = WeakSet()
 
     def acquire(self, statement: Any, started: float) -> Any:
@@ -101,6 +104,7 @@ class Supply(Connector):
             timeout=self.acquire_timeout,
             max_idle=self.settings.pool_max_idle,
             max_lifetime=self.settings.pool_max_lifetime,
+            reconnect_timeout=inf,  # B1: however long the server was away
         )
         self.pool.open(wait=False)
         self.pool.limit(warm)
@@ -195,8 +199,8 @@ class Supply(Connector):
             self.last_error = self.last_error or error
         if not self._grown(connection):
             self._discard(connection)
-        elif self.pool.wanted > self.growing:  # it stood in line before somebody who asks the pool itself
-            background(self._give_way, self._retire)
+        else:  # it may have stood in line before somebody who asks the pool itself
+            self._give(self._retire, self.pool.wanted - self.growing)
 
     @critical
     def _grown(self, connection: Any) -> bool:
@@ -295,14 +299,26 @@ class Supply(Connector):
         if self.pool.size < self.max_size and not self.is_closed and self._share.take(id(self)):
             self.pool.limit(self._share.held(id(self)))
         else:
-            background(self._give_way, self._retire)
+            self._give(self._retire, self.pool.wanted - self.growing + 1)
+
+    @critical
+    def _give(self, give: Callable[[Any], Any], count: int) -> None:
+        """See to it that *count* are on their way to *give* the next free wire up, and no more."""
+        while self._giving[give.__name__] < count:
+            self._giving[give.__name__] += 1
+            background(self._give_way, give)
 
     def _give_way(self, give: Callable[[Any], Any]) -> None:
         try:
-            wire = self.place_alone() or self.acquire(None, now())
+            give(self.place_alone() or self.acquire(None, now()))
         except (PoolTimeoutError, ClientClosedError, psycopg.Error):
             return
-        give(wire)
+        finally:
+            self._gave(give.__name__)
+
+    @critical
+    def _gave(self, name: str) -> None:
+        self._giving[name] -= 1
 
     # -- keeping ---------------------------------------------------------------------------------
 
@@ -312,10 +328,9 @@ class Supply(Connector):
             return
         for wire in self._surplus():
             background(self._drop, wire)
-        for _ in range(self.pool.wanted - self.growing):
-            background(self._give_way, self._retire)
+        self._give(self._retire, self.pool.wanted - self.growing)
         if self._share.is_wanted(id(self), bool(self.lanes.idle)):
-            background(self._give_way, self._cede)
+            self._give(self._cede, 1)
         self._refill()
         self._settle()
 
