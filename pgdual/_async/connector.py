@@ -12,12 +12,14 @@ from contextlib import suppress
 from typing import Any
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo, timeout_from_conninfo
 
 from pgdual.core import backstops
 from pgdual.core.types import Types
 from pgdual.errors import ConfigurationError
 from pgdual.settings import DatabaseSettings
+
+from .runtime import GRACE, bounded, now
 
 # Source: pg_split_opts() in PostgreSQL's postinit.c: options end at white space that has no backslash.
 _SPLITS = re.compile(r"[\\ \t\n\v\f\r]")
@@ -42,8 +44,23 @@ class AsyncConnector:
                 "others' too; set it for the role (ALTER ROLE ... SET search_path), or write schema.table"
             )
 
+    def configured(self) -> None:
+        """Hear that a connection was made and is ready."""
+        raise NotImplementedError
+
+    def not_connected(self, error: Exception) -> None:
+        """Hear why a connection could not be made."""
+        raise NotImplementedError
+
     def conninfo(self) -> str:
         """Return what to connect with now: a rotated password or DSN is taken up."""
+        try:
+            return self._conninfo()
+        except Exception as error:  # a function of the user's, too
+            self.not_connected(error)
+            raise
+
+    def _conninfo(self) -> str:
         conninfo = self.settings.conninfo()
         if self.settings.search_path is None:
             return conninfo
@@ -54,7 +71,21 @@ class AsyncConnector:
         return make_conninfo("", **parts)
 
     async def configure(self, connection: Any) -> None:
-        """Make a new connection ready."""
+        """Make a new connection ready, within as long again as connecting itself may take."""
+        patience = timeout_from_conninfo(connection.info.get_parameters())
+        limit = now() + patience
+        try:
+            await bounded(patience, connection, self._configure, connection)
+        except BaseException as error:
+            await connection.close()
+            if isinstance(error, psycopg.OperationalError) and now() >= limit:
+                error = psycopg.OperationalError(f"no answer within {patience} s of being let in")
+            if isinstance(error, Exception):
+                self.not_connected(error)
+            raise
+        self.configured()
+
+    async def _configure(self, connection: Any) -> None:
         if not self.pooled:
             await self._look_for_pooler(connection)
         await self._dress(connection)
@@ -86,6 +117,10 @@ class AsyncConnector:
             "Set PG_POOLER=transaction to say so, or give a DSN that leads past it",
             self.name,
         )
+
+    async def reset(self, connection: Any) -> None:
+        """Make a session as new that comes back from somebody who asked the pool itself."""
+        await bounded(GRACE, connection, self.renew, connection)
 
     async def renew(self, connection: Any) -> None:
         """Make a session as new: nothing of its last user stays, on the server or in psycopg (L7)."""

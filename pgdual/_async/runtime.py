@@ -22,6 +22,7 @@ from psycopg_pool._acompat import AEvent
 from psycopg_pool.abc import ACT
 from psycopg_pool.pool_async import AddConnection
 
+from pgdual.core.libpq import shut_down
 from pgdual.core.scope import Scope
 from pgdual.errors import UsageError
 
@@ -58,7 +59,7 @@ class Connection(psycopg.AsyncConnection[Any]):
             connection = await super().connect(conninfo, **kwargs)
         except Exception as error:
             fleet.not_connected(error)
-            raise
+            raise error.with_traceback(None)  # noqa: B904 - psycopg's frames would keep the socket open
         fleet.connected(connection)
         return connection
 
@@ -299,6 +300,15 @@ async def within(seconds: float, function: Callable[..., Coroutine[Any, Any, T]]
         task.cancel()
         raise TimeoutError(f"no answer within {seconds} s")
     return task.result()
+
+
+async def bounded(seconds: float, connection: Any, function: Callable[..., Any], *args: Any) -> Any:
+    """Run *function*, which talks on *connection*: past *seconds* it hears that the connection ended."""
+    handle = asyncio.get_running_loop().call_later(seconds, shut_down, connection.pgconn)
+    try:
+        return await function(*args)
+    finally:
+        handle.cancel()
 
 
 async def outlast(wire: Any, job: Any, interrupt: BaseException) -> BaseException:

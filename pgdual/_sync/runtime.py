@@ -21,6 +21,7 @@ from psycopg_pool import ConnectionPool
 from psycopg_pool.abc import CT
 from psycopg_pool.pool import AddConnection
 
+from pgdual.core.libpq import shut_down
 from pgdual.core.scope import Scope
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Pool",
     "Turn",
     "background",
+    "bounded",
     "check_home",
     "critical",
     "elsewhere",
@@ -81,7 +83,7 @@ class Connection(psycopg.Connection[Any]):
             connection = super().connect(conninfo, **kwargs)
         except Exception as error:
             fleet.not_connected(error)
-            raise
+            raise error.with_traceback(None)  # noqa: B904 - psycopg's frames would keep the socket open
         fleet.connected(connection)
         return connection
 
@@ -276,6 +278,20 @@ def outlast(wire: Any, job: Any, interrupt: BaseException) -> BaseException:
 def within(seconds: float, function: Callable[..., T], *args: Any) -> T:
     """Run *function* to its end; its jobs have *seconds* as their deadline, which bounds it here."""
     return function(*args)
+
+
+def bounded(seconds: float, connection: Any, function: Callable[..., T], *args: Any) -> T:
+    """Run *function*, which talks on *connection*: past *seconds* it hears that the connection ended.
+
+    psycopg waits without a deadline; a socket that is shut down ends its wait.
+    """
+    timer = threading.Timer(seconds, shut_down, (connection.pgconn,))
+    timer.daemon = True
+    timer.start()
+    try:
+        return function(*args)
+    finally:
+        timer.cancel()
 
 
 def grab(lock: threading.Lock) -> bool:

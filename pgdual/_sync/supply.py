@@ -69,7 +69,7 @@ class Supply(Connector):
         self.lock = runtime.Guard()
         self.growing = 0
         self.is_closed = False
-        self.last_error: Exception | None = None
+        self.last_error = ""  # of an attempt to connect; its text, for its traceback would keep the socket
         self._share = share
         self._promised = 0  # connections of ours that are about to be another's
         self._giving: Counter[str] = Counter()  # how many are on their way to give a wire up, by what for
@@ -100,7 +100,7 @@ class Supply(Connector):
             open=False,
             name=f"pgdual-{self.name}-{runtime.FACE}",
             configure=self.configure,
-            reset=self.renew,
+            reset=self.reset,
             timeout=self.acquire_timeout,
             max_idle=self.settings.pool_max_idle,
             max_lifetime=self.settings.pool_max_lifetime,
@@ -196,7 +196,7 @@ class Supply(Connector):
         try:
             connection = self.pool.take(self.acquire_timeout)
         except psycopg.OperationalError as error:
-            self.last_error = self.last_error or error
+            self.last_error = self.last_error or str(error)
         if not self._grown(connection):
             self._discard(connection)
         else:  # it may have stood in line before somebody who asks the pool itself
@@ -209,24 +209,32 @@ class Supply(Connector):
             return connection is None
         lifetime = self.settings.pool_max_lifetime * (1 - random() / 10)  # noqa: S311 - jitter
         wire = Wire(connection, self, now() + lifetime)
-        self.last_error = None
+        self.last_error = ""
         self.lanes.add(wire)
         self.lanes.offer(wire, now())
         return True
 
     def connected(self, connection: Any) -> None:
-        """Remember a connection that the pool has made; the server is there (B1)."""
+        """Remember a connection that the pool is making."""
         self._connections.add(connection)
-        self.breaker.succeed()
+
+    def configured(self) -> None:
+        """Tell the breaker that the server is there (B1)."""
+        if self.pooled:
+            self.breaker.reach()  # a pooler lets clients in whatever the server behind it does
+        else:
+            self.breaker.succeed()
 
     def not_connected(self, error: Exception) -> None:
         """Hear why the pool could not connect; if it will not get better, tell those who wait."""
-        self.last_error = error
-        error.add_note(f"database: {self.name}")
+        self.last_error = str(error) if isinstance(error, psycopg.Error) else repr(error)
+        if self.lanes.wires or self.is_closed:
+            return  # who waits gets one of those in the end
         if is_final(error):
+            error.add_note(f"database: {self.name}")
             self._fail_waiting(error)
-        elif not (self.lanes.wires or is_full(error)):
-            self.incident()
+        elif isinstance(error, (psycopg.OperationalError, OSError)) and not is_full(error):
+            self.incident()  # B2: anything else is a function of the user's that failed
 
     def incident(self, generation: int | None = None) -> None:
         """Tell the breaker that the server did not answer (B2)."""
@@ -350,6 +358,8 @@ class Supply(Connector):
     @critical
     def _refill(self) -> None:
         self.lanes.relax()
+        if not (self.breaker.is_closed or self.growing):
+            self._grow_by_one()  # B1: while it is open a connection is tried for
         waiting = self.lanes.in_line
         if not waiting:
             self._share.want_none(id(self))

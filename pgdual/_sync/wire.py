@@ -7,11 +7,8 @@ so that a connection which the server has closed is noticed without a round trip
 
 from __future__ import annotations
 
-import os
 import select
-import socket
-import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from math import inf
 from time import monotonic as now
@@ -21,12 +18,12 @@ import psycopg
 
 from pgdual.core.job import STATUS, Job, command
 from pgdual.core.lanes import learn
-from pgdual.core.libpq import is_busy
+from pgdual.core.libpq import is_busy, shut_down
 from pgdual.core.pipeline import Pipeline, check_returned, is_incident
 from pgdual.core.statement import Kind
 from pgdual.errors import QueryTimeoutError
 
-from .runtime import GRACE
+from .runtime import GRACE, bounded
 
 # How long a cancelled statement may keep its caller past the deadline before the socket is closed (D2).
 PATIENCE = 0.5  # seconds
@@ -305,17 +302,9 @@ class Wire:
         self.dead = True
         self.pipeline.lost = error
         jobs = self.pipeline.lose()
-        self._wake()
+        shut_down(self.connection.pgconn)  # another thread may be polling the socket
         self.connection.pgconn.finish()
         self._fleet.lost(self, is_incident(error, jobs))
-
-    def _wake(self) -> None:
-        # Another thread may be polling the socket; closing it would not wake that one.
-        try:
-            with socket.socket(fileno=os.dup(self.connection.pgconn.socket)) as twin:
-                twin.shutdown(socket.SHUT_RDWR)
-        except (OSError, psycopg.OperationalError):
-            return  # it is closed already
 
     def speaks(self) -> bool:
         """Return whether the server has said something to an idle connection, as a rule that it ends (O3)."""
@@ -341,7 +330,7 @@ class Wire:
             return
         try:
             if not self.connection.closed:
-                self._bounded(self.connection.rollback)
+                bounded(GRACE, self.connection, self.connection.rollback)
             check_returned(self.connection)
             self.pipeline.enter()
         except BaseException as error:  # Ctrl-C, too: what is not given back is lost for ever (D4)
@@ -351,19 +340,9 @@ class Wire:
             return
         self.release()
 
-    def _bounded(self, function: Callable[..., Any], *args: Any) -> None:
-        # D4: psycopg waits without a deadline; a socket that is shut down ends its wait.
-        timer = threading.Timer(GRACE, self._wake)
-        timer.daemon = True
-        timer.start()
-        try:
-            function(*args)
-        finally:
-            timer.cancel()
-
     def clean(self) -> None:
         """Make the session as new: nothing of the last caller stays (L7)."""
-        self._bounded(self._fleet.renew, self.lend())
+        bounded(GRACE, self.connection, self._fleet.renew, self.lend())
         self.read_only = self.dirty = False
         check_returned(self.connection)
         self.pipeline.enter()

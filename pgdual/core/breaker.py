@@ -3,12 +3,20 @@
 A transition table: CLOSED lets everything through and counts incidents in a row; OPEN refuses until its
 time is over; HALF_OPEN lets one probe through, whose answer closes it and whose failure opens it anew. A
 connection that could be made closes it from any state. Nothing here reads a clock: callers bring `now`.
+
+What is lost together is one incident. When a connection is lost, others made before it may be gone as well,
+and say so a moment later; those that say so only long after are calls that got no answer, each for itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from math import inf
+
+# How long after an incident what is lost of older connections belongs to it. Source: a server that ends, or a
+# network that is cut, takes all of them within milliseconds; a second is also the time to be back (B1).
+TOGETHER = 1.0  # seconds
 
 
 class State(StrEnum):
@@ -35,7 +43,9 @@ class Breaker:
         self.openings = 0
         self._until = 0.0
         self._probe: object | None = None  # who is on its way while it is half open
-        self.generation = 0  # B2: of the wires that are made now; those of one are lost together
+        self.generation = 0  # B2: of the wires that are made now; it goes on with each that was lost
+        self._lost_at = -inf  # when the last incident was a wire's
+        self._was_lost = False  # whether the last incident was a wire's, not an attempt's to connect
 
     def state(self, now: float) -> State:
         """Return its state at *now*."""
@@ -67,22 +77,30 @@ class Breaker:
             self._probe = None
 
     def succeed(self) -> None:
-        """Count an answer of the server, or a connection that was made."""
+        """Count an answer of the server: to a call, or to what a new connection is asked first."""
         self.failures = 0
         self.is_closed = True
         self._probe = None
         self._until = 0.0
 
+    def reach(self) -> None:
+        """Count a connection that was made and asked nothing: it proves that connecting works, no more."""
+        if not self._was_lost:
+            self.succeed()
+
     def fail(self, now: float, generation: int | None = None) -> bool:
         """Count an incident; return True if it opened the breaker.
 
         Args:
-            generation: Of the wire that was lost. All wires of one generation are one incident.
+            generation: Of the wire that was lost, None for an attempt to connect. What was made before an
+                incident and is lost within TOGETHER of it belongs to it.
         """
         if generation is not None:
-            if generation < self.generation:
+            if generation < self.generation and now < self._lost_at + TOGETHER:
                 return False
             self.generation += 1
+            self._lost_at = now
+        self._was_lost = generation is not None
         self.failures += 1
         is_open = not self.is_closed and now < self._until
         if is_open or (self.is_closed and self.failures < self.threshold):

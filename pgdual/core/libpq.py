@@ -1,4 +1,4 @@
-"""What libpq is asked for without handing the interpreter's lock over.
+"""What psycopg does not offer of libpq: to look without handing the interpreter's lock over, to shut down.
 
 psycopg's `is_busy` gives the lock away for a look at memory, twice a call, and a thread that others wait
 beside loses its turn with it: eight of them served a third fewer calls (bench row 9). A call through
@@ -10,10 +10,13 @@ cannot be had (psycopg in pure Python, Windows) psycopg's is used.
 from __future__ import annotations
 
 import ctypes
+import os
+import socket
 import sys
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 from psycopg.pq import PGconn
 
 IsBusy = Callable[[Any], Any]
@@ -42,3 +45,15 @@ def chosen(path: str) -> IsBusy:
 
 
 is_busy = chosen(getattr(sys.modules[PGconn.__module__], "__file__", None) or ".py")
+
+
+def shut_down(pgconn: Any) -> None:
+    """Shut the socket of *pgconn* down: whoever waits for it, in any thread or task, hears that it ended.
+
+    Closing it would wake nobody, and its number could be another connection's while it is still watched.
+    """
+    try:
+        with socket.socket(fileno=os.dup(pgconn.socket)) as twin:
+            twin.shutdown(socket.SHUT_RDWR)
+    except (OSError, psycopg.OperationalError):
+        return  # it is closed already

@@ -99,10 +99,19 @@ def judge(job: Job, error: Exception, is_read: bool) -> Verdict:
 
 
 # A server that answers a connection attempt with one of these will not answer otherwise in a moment.
-# libpq gives no SQLSTATE for a failed attempt, so the words of the message have to do.
+# libpq keeps the SQLSTATE of a failed attempt to itself, so the words of the message have to do. A server
+# whose lc_messages is not English says others: such an attempt is taken for one that may yet succeed, so
+# its callers wait for the acquire clock, which says the reason, and it counts as an incident.
 _FINAL = (
     "authentication failed",
+    "authentication method requirement",
+    "channel binding required",
+    "channel binding is required",
     "no pg_hba.conf entry",
+    "pg_hba.conf rejects connection",
+    "requires a valid client certificate",
+    "no such user",  # PgBouncer's words, and for the next
+    "no such database",
     "does not exist",
     "permission denied for database",
     "no password supplied",
@@ -116,7 +125,12 @@ _FINAL = (
     "does not match host name",
 )
 # 53300: the server is well, and full.
-_FULL = ("too many clients already", "remaining connection slots are reserved", "too many connections for")
+_FULL = (
+    "too many clients already",
+    "remaining connection slots are reserved",
+    "too many connections for",
+    "no more connections allowed",  # PgBouncer's
+)
 
 
 def is_final(error: Exception) -> bool:

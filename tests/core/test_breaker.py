@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from pgdual.core.breaker import Breaker, CircuitBreaker, State
 
@@ -89,31 +89,81 @@ def test_wires_lost_together_are_one_incident():
     assert breaker.fail(0.0, breaker.generation)
 
 
+def test_calls_that_got_no_answer_one_after_the_other():
+    """B2: wires of one generation are lost together within a second; later each call counts for itself."""
+    breaker = Breaker(3, SECONDS)
+    assert [breaker.fail(now, 0) for now in (0.0, 0.5, 0.9, 1.0, 1.9)] == [False] * 5
+    assert breaker.failures == 2
+    assert breaker.fail(2.0, 0)
+
+
+def test_what_a_bare_connection_proves():
+    """B1, B2: through a pooler, whose door is open, it undoes attempts that failed and not lost answers."""
+    breaker = Breaker(2, SECONDS)
+    breaker.fail(0.0, 0)
+    assert breaker.fail(5.0, breaker.generation)
+    breaker.reach()
+    assert (breaker.state(6.0), breaker.failures) == (State.OPEN, 2)
+    breaker.fail(7.0)
+    breaker.reach()
+    assert (breaker.state(8.0), breaker.failures) == (State.CLOSED, 0)
+
+
 class AgainstModel(RuleBasedStateMachine):
-    """The breaker beside ten lines that say the same in the plainest way."""
+    """The breaker beside the lines that say the same in the plainest way."""
 
     def __init__(self):
         super().__init__()
         self.breaker = Breaker(3, 10)
         self.now, self.row, self.opened_at, self.probe = 0, 0, None, None
+        self.wires, self.losses, self.was_lost = [], [], False  # when each was made, and was counted as lost
 
-    @rule(seconds=st.integers(0, 12))
+    @rule(seconds=st.sampled_from([0, 0.5, 1, 5, 12]))
     def wait(self, seconds):
         self.now += seconds
 
     @rule()
     def succeed(self):
         self.breaker.succeed()
+        self.closed()
+
+    @rule()
+    def reach(self):
+        self.breaker.reach()
+        if not self.was_lost:
+            self.closed()
+
+    def closed(self):
         self.row, self.opened_at, self.probe = 0, None, None
 
     @rule()
     def fail(self):
+        assert self.breaker.fail(self.now) is self.incident()
+        self.was_lost = False
+
+    @rule()
+    def connect(self):
+        self.wires.append((self.breaker.generation, len(self.losses)))
+
+    @precondition(lambda self: self.wires)
+    @rule(data=st.data())
+    def lose(self, data):
+        generation, losses_before = self.wires.pop(data.draw(st.integers(0, len(self.wires) - 1)))
+        is_older = losses_before < len(self.losses)
+        if is_older and self.now - self.losses[-1] < 1:
+            assert not self.breaker.fail(self.now, generation)
+            return
+        self.losses.append(self.now)
+        assert self.breaker.fail(self.now, generation) is self.incident()
+        self.was_lost = True
+
+    def incident(self):
         self.row += 1
         half_open = self.opened_at is not None and self.now >= self.opened_at + 10
         opens = half_open or (self.opened_at is None and self.row >= 3)
-        assert self.breaker.fail(self.now) is opens
         if opens:
             self.opened_at, self.probe = self.now, None
+        return opens
 
     @rule(caller=st.sampled_from("abc"))
     def admit(self, caller):

@@ -1,5 +1,6 @@
-"""Looking at libpq without handing the interpreter's lock over."""
+"""What psycopg does not offer of libpq: a look that keeps the interpreter's lock, a socket shut down."""
 
+import socket
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,3 +31,13 @@ def test_psycopg_is_asked_where_its_library_cannot_be() -> None:
 def test_psycopg_answers_the_same_question() -> None:
     for answer in (True, False):
         assert libpq.through_psycopg(SimpleNamespace(is_busy=lambda answer=answer: answer)) is answer
+
+
+def test_whoever_waits_for_a_socket_that_is_shut_down_hears_its_end() -> None:
+    """D4: the socket reads as ended, and keeps its number; to shut down one that is closed is nothing."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        libpq.shut_down(SimpleNamespace(socket=ours.fileno()))
+        assert ours.recv(1) == b""
+        assert theirs.recv(1) == b""
+    libpq.shut_down(SimpleNamespace(socket=-1))

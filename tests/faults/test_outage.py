@@ -7,10 +7,9 @@ import threading
 import time
 
 import pytest
-
-from pgdual.aio import AsyncDB
 from psycopg_pool import PoolTimeout
 
+from pgdual.aio import AsyncDB
 from pgdual.errors import CircuitOpenError, PoolTimeoutError
 from pgdual.sync import DB
 
