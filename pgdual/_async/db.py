@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
+from psycopg import OperationalError
+
 from pgdual.core import health
 from pgdual.core.breaker import Breaker, CircuitBreaker
 from pgdual.core.job import Job, begin
@@ -276,11 +278,17 @@ class AsyncDB(AsyncQueries):
 
     async def _probe(self, fleet: Any) -> bool:
         # On a wire that is free by then, or none: the acquire clock is longer than a probe may take.
-        wire = fleet.place_alone() or await fleet.acquire(None, now() + PROBE - fleet.acquire_timeout)
-        wire.release()
-        job = self._job(VALUE, "SELECT pg_is_in_recovery()", ())
-        job.admitted = job.aside = True  # B3
-        return bool(await run(fleet, job, PROBE))
+        started = now() + PROBE - fleet.acquire_timeout
+        while True:
+            wire = fleet.place_alone() or await fleet.acquire(None, started)
+            job = self._job(VALUE, "SELECT pg_is_in_recovery()", ())
+            job.aside = True  # B3
+            job.deadline = now() + PROBE
+            try:
+                return bool(await fleet.ask(wire, job))
+            except OperationalError:
+                if not wire.dead or now() > started + fleet.acquire_timeout:
+                    raise  # else it had ended while it was idle (O3)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {self._fleet or 'not open'}>"

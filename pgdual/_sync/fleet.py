@@ -191,6 +191,17 @@ class Fleet(Supply):
         statement.described(types, self.types.result_format(columns))
         wire.pipeline.adopt(statement)
 
+    def ask(self, wire: Any, job: Job) -> Any:
+        """Run a READ on a wire that is held, which it gives back."""
+        try:
+            job.placed = True
+            self.ready(wire, job, is_read=True)
+            job.started = job.sent = now()
+            return wire.answer(job)
+        except INTERRUPTS:
+            wire.forsake(job)
+            raise
+
     def step(self, wire: Any, job: Job, deadline: float) -> Any:
         """Run a job of pgdual's own on a wire that is held."""
         job.deadline = deadline
