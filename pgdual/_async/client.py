@@ -8,6 +8,7 @@ from typing import Any, Self
 from pgdual.settings import Database, Settings, get_config
 
 from .db import AsyncDB
+from .runtime import GRACE, within
 
 
 class AsyncClient:
@@ -61,14 +62,19 @@ class AsyncClient:
         try:
             await self.open()
         except BaseException:
-            await self.close()
+            await self._shut()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        await self._shut()
+
+    async def _shut(self) -> None:
+        # D4: in a scope of anyio's that is cancelled, whatever is not shielded is cancelled at once.
+        limit = (self.settings.close_grace + GRACE) * max(len(self._databases), 1)
+        await within(limit, self.close)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {', '.join(self._databases) or 'unused'}>"

@@ -9,6 +9,7 @@ from typing import Any, Self
 from pgdual.settings import Database, Settings, get_config
 
 from .db import DB
+from .runtime import GRACE, within
 
 
 class Client:
@@ -62,14 +63,19 @@ class Client:
         try:
             self.open()
         except BaseException:
-            self.close()
+            self._shut()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self._shut()
+
+    def _shut(self) -> None:
+        # D4: in a scope of anyio's that is cancelled, whatever is not shielded is cancelled at once.
+        limit = (self.settings.close_grace + GRACE) * max(len(self._databases), 1)
+        within(limit, self.close)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {', '.join(self._databases) or 'unused'}>"

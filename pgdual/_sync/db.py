@@ -149,16 +149,19 @@ class DB(Queries):
     def close(self) -> None:
         """Wait for calls in flight, up to the grace period, and close the pool."""
         self._is_closed = True
-        fleets, self._fleets, self._fleet = self._fleets, {}, None
-        for home, fleet in fleets.items():
-            if fleet.is_closed:
-                continue
+        self._fleet = None
+        for home, fleet in list(self._fleets.items()):
+            if fleet.home is None:
+                continue  # the parent's
             if runtime.is_over(home):
                 fleet.drop()
             elif home is here():
                 fleet.close(self._get_settings().close_grace)
             else:
                 runtime.elsewhere(home, fleet.close, self._get_settings().close_grace)
+            # Not before: who was cancelled while it closed may close it again (D4).
+            if self._fleets.get(home) is fleet:
+                del self._fleets[home]
 
     def _fleet_now(self) -> Fleet | None:
         fleet = self._fleet
@@ -175,6 +178,9 @@ class DB(Queries):
                     f"the client of {self.name!r} was closed; make a new one, or open() it again"
                 )
             fleet = self._fleets.get(home)
+            if fleet is not None and fleet.is_closed and fleet.home is home:
+                fleet.close(self._get_settings().close_grace)  # it was cancelled as it closed
+                fleet = None
             if fleet is None or fleet.home is not home:
                 self._drop_dead()
                 fleet = self._fleets[home] = self._new_fleet()
