@@ -150,10 +150,19 @@ class AsyncFleet(AsyncSupply):
         """Return a wire alone that is alive, may write and has no time limits, for a borrower (D3).
 
         Raises:
+            CircuitOpenError: The database is known not to answer.
             PoolTimeoutError: None came free in time.
             QueryTimeoutError: The server did not answer within the command clock.
         """
-        started = now()
+        caller, started = object(), now()
+        if not self.breaker.is_closed:
+            self.admit(caller)
+        try:
+            return await self._borrow(started)
+        finally:
+            self.breaker.withdraw(caller)
+
+    async def _borrow(self, started: float) -> Any:
         while True:
             wire = self.place_alone() or await self.acquire(None, started)
             try:

@@ -130,7 +130,7 @@ class DB(Queries):
     # -- opening and closing ---------------------------------------------------------------------
 
     def open(self) -> None:
-        """Open the pool and wait until a connection is there.
+        """Open the pool and wait until a connection is there, also while the breaker is open.
 
         Raises:
             PoolTimeoutError: None could be made within the acquire clock.

@@ -151,10 +151,19 @@ class Fleet(Supply):
         """Return a wire alone that is alive, may write and has no time limits, for a borrower (D3).
 
         Raises:
+            CircuitOpenError: The database is known not to answer.
             PoolTimeoutError: None came free in time.
             QueryTimeoutError: The server did not answer within the command clock.
         """
-        started = now()
+        caller, started = object(), now()
+        if not self.breaker.is_closed:
+            self.admit(caller)
+        try:
+            return self._borrow(started)
+        finally:
+            self.breaker.withdraw(caller)
+
+    def _borrow(self, started: float) -> Any:
         while True:
             wire = self.place_alone() or self.acquire(None, started)
             try:
