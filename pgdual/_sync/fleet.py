@@ -250,7 +250,7 @@ class Fleet(Supply):
             number, most = job.conflicts, settings.deadlock_max_attempts
             paid = self.budget.take(self.meter.calls)
         elif verdict is Verdict.ELSEWHERE:
-            self.evict()
+            self.evict(wire)
             job.losses += 1
             number, most, paid = job.losses + 1, settings.retry_max_attempts + 1, True
         else:  # it was not run
@@ -260,13 +260,16 @@ class Fleet(Supply):
         return 0.0 if number == 1 else self.backoff.delay(number, random())  # noqa: S311 - jitter
 
     @critical
-    def evict(self) -> None:
-        """Give up every connection there is, as soon as it is free; new ones may lead to another server."""
+    def evict(self, failed: Any) -> None:
+        """Give up what is no younger than *failed* as soon as it is free: new ones may lead elsewhere."""
+        self.breaker.generation = max(self.breaker.generation, failed.generation + 1)
         for wire in self.lanes.wires:
-            wire.retire_at = 0.0
+            if wire.generation <= failed.generation:
+                wire.retire_at = 0.0
         for wire in list(self.lanes.idle):
-            self.lanes.remove(wire)
-            background(self._drop, wire)
+            if wire.generation <= failed.generation:
+                self.lanes.remove(wire)
+                background(self._drop, wire)
 
     # -- giving it back --------------------------------------------------------------------------
 

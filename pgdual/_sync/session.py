@@ -240,7 +240,7 @@ class Session:
         self._note(job, error)
         explain(name, job, error)
         if getattr(error, "in_standby", False):
-            self.fleet.evict()
+            self.fleet.evict(self.wire)
         if job.want == MANY and job.error is error and not job.lead and not job.lost:
             error.add_note(f"row: {job.rows + 1}")
         if self.is_over:
