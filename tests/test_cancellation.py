@@ -300,3 +300,113 @@ async def test_executemany(db: AsyncDB, main_dsn: str) -> None:
     await aio.at_rest(db, main_dsn)
     assert await db.fetchval("select count(*) from t") == 0
     assert pids(main_dsn) == before
+
+
+def left() -> list[str]:
+    """Return what of a client's pools still works in this event loop."""
+    names = [task.get_coro().__qualname__ for task in asyncio.all_tasks() - {asyncio.current_task()}]
+    return [name for name in names if "Pool" in name or "Supply" in name or "cheduler" in name]
+
+
+async def test_entering_a_borrowed_connection(main_dsn: str) -> None:
+    """D4: whenever a task is cancelled on its way into `db.connection()`, the connection comes back."""
+    async with aio.client_of(main=main_dsn, pool_max_size=1) as client:
+        db = client["main"]
+        for step in range(40):
+
+            async def borrow() -> None:
+                async with db.connection() as connection:
+                    await connection.execute("select 1")
+
+            task = asyncio.create_task(borrow())
+            for _ in range(step):
+                await asyncio.sleep(0)
+            await asyncio.sleep(step * 0.0001)
+            task.cancel()
+            await asyncio.wait([task])
+            assert await db.fetchval("select 1", timeout=5) == 1
+        await aio.at_rest(db, main_dsn)
+
+
+async def test_opening(main_dsn: str) -> None:
+    """D4: whenever open() is cancelled, the client can be opened again, and closed."""
+    for step in range(20):
+        client = aio.client_of(main=main_dsn)
+        task = asyncio.create_task(client.open())
+        await asyncio.sleep(step * 0.001)
+        task.cancel()
+        await asyncio.wait([task])
+        await client.open()
+        assert await client["main"].fetchval("select 1") == 1
+        await client.close()
+    await wait_until(lambda: not left() and not pids(main_dsn))
+
+
+@pytest.mark.parametrize("then", ["close", "open"])
+async def test_closing(main_dsn: str, then: str) -> None:
+    """D4, P4: a close() that was cancelled can be finished, by another or by opening anew."""
+    client = aio.client_of(main=main_dsn, close_grace=5.0)
+    await client.open()
+    db = client["main"]
+    call = asyncio.create_task(db.fetchval("select 7 from pg_sleep(0.5)"))
+    await running(main_dsn, "pg_sleep")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await client.close()
+    if then == "open":
+        await client.open()
+        assert await db.fetchval("select 1") == 1
+    await client.close()
+    assert await call == 7
+    await wait_until(lambda: not left() and not pids(main_dsn))
+
+
+async def test_closing_twice_at_a_time(main_dsn: str) -> None:
+    """P4: whoever closes a client that closes waits for its end, too."""
+    client = aio.client_of(main=main_dsn)
+    await client.open()
+    await asyncio.gather(client.close(), client.close())
+    await client.open()
+    assert await client["main"].fetchval("select 1") == 1
+    await client.close()
+    await wait_until(lambda: not left() and not pids(main_dsn))
+
+
+async def test_leaving_a_client_in_a_cancelled_scope(main_dsn: str) -> None:
+    """D4, P4: anyio cancels again and again; the client is closed all the same, entered or half entered."""
+    with anyio.move_on_after(0.3) as scope:
+        async with aio.client_of(main=main_dsn) as client:
+            await client["main"].execute("select pg_sleep(30)")
+    assert scope.cancelled_caught
+    await wait_until(lambda: not left() and not pids(main_dsn))
+    with anyio.move_on_after(0.003):
+        async with aio.client_of(main=main_dsn, pool_min_size=4):
+            await anyio.sleep(30)
+    await wait_until(lambda: not left() and not pids(main_dsn))
+
+
+async def test_shielded_and_nested_scopes(db: AsyncDB, main_dsn: str) -> None:
+    """D4: a shielded call runs to its end in a cancelled scope; an inner scope's limit is its own."""
+    before = await warm(db, main_dsn)
+    with anyio.move_on_after(0.05) as outer:
+        with anyio.CancelScope(shield=True):
+            assert await db.fetchval("select 7 from pg_sleep(0.2)") == 7
+            async with db.transaction():
+                await db.execute("insert into t values (1)")
+        await db.execute("insert into t values (2)")
+    assert outer.cancelled_caught
+    with anyio.move_on_after(5) as outer:
+        with anyio.move_on_after(0.05) as inner:
+            await db.execute("select pg_sleep(30)")
+        assert inner.cancelled_caught
+        async with db.transaction():
+            await db.execute("insert into t values (3)")
+            with anyio.move_on_after(0.05) as inner:
+                async with db.transaction():
+                    await db.execute("insert into t values (4)")
+                    await db.execute("select pg_sleep(30)")
+            assert inner.cancelled_caught
+    assert not outer.cancelled_caught
+    await aio.at_rest(db, main_dsn)
+    assert [row[0] for row in await db.fetch("select id from t order by id")] == [1, 3]
+    assert pids(main_dsn) == before

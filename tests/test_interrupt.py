@@ -13,7 +13,7 @@ import pytest
 
 from pgdual.sync import DB
 
-from ._sync.clients import at_rest, client_of, left_open, outside
+from ._sync.clients import at_rest, client_of, left_open, outside, pids
 
 SLEEPERS = {
     "read": "select pg_sleep(30)",
@@ -126,3 +126,19 @@ def test_ctrl_c_with_a_large_argument(blocking: DB, main_dsn: str) -> None:
             blocking.fetchval("select length($1::bytea)", data)
     assert blocking.fetchval("select 1", timeout=10) == 1
     at_rest(blocking, main_dsn)
+
+
+def test_ctrl_c_while_the_client_closes(main_dsn: str) -> None:
+    """D4, P4: a close() that Ctrl-C has ended can be finished by another."""
+    client = client_of(main=main_dsn, close_grace=5.0)
+    client.open()
+    db = client["main"]
+    call = threading.Thread(target=lambda: db.fetch("select pg_sleep(1)"))
+    call.start()
+    sync_wait(lambda: is_running(main_dsn, "pg_sleep"))
+    with CtrlC(lambda: not db.is_open):
+        client.close()
+    client.close()
+    call.join()
+    sync_wait(lambda: not pids(main_dsn))
+    assert not [one for one in threading.enumerate() if one.name.startswith("pgdual-")]

@@ -17,8 +17,8 @@ from pgdual.errors import (
     SerializationFailure,
 )
 
-from .clients import client_of, first, is_running, outside, prepare
-from .runtime import gather, spawn, wait_until
+from .clients import client_of, first, is_running, outside, prepare, terminate
+from .runtime import gather, sleep, spawn, wait_until
 
 # Two rows locked in one order, and in the other, with time for the other one in between.
 CROSS = """
@@ -161,7 +161,10 @@ async def test_the_breaker(main_server: Postgres, main_dsn: str, vb_dsn: str) ->
                     await tx.fetchval("select 1")
             with pytest.raises(CircuitOpenError):
                 await db.executemany("select $1::int", [(1,)])
-            assert db.stats()["refused"] == 3
+            with pytest.raises(CircuitOpenError):
+                async with db.connection():
+                    pass
+            assert db.stats()["refused"] == 4
             assert (await db.health_check())["breaker"] == "open"
             assert await vb.fetchval("select 2") == 2
             assert vb.circuit_breaker.failures == 0
@@ -252,3 +255,54 @@ async def test_a_limit_of_the_users_own(main_dsn: str) -> None:
     """D3: what the DSN or the role sets is left as it is."""
     async with client_of(main=f"{main_dsn}?options=-c%20statement_timeout%3D7s") as client:
         assert await client["main"].fetchval(LIMIT) == "7s"
+
+
+async def test_the_health_check_of_a_busy_pool(main_dsn: str) -> None:
+    """B3: it keeps the connection it got: who comes after it does not hold it up."""
+    async with client_of(main=main_dsn, pool_max_size=1) as client:
+        db = client["main"]
+        assert await db.fetchval("select 1") == 1
+        async with spawn(lambda: db.execute("do $$ begin perform pg_sleep(0.4); end $$")):
+            await wait_until(lambda: db.stats()["pool"]["active"] == 1)
+            async with spawn(db.health_check) as check:
+                await wait_until(lambda: db.stats()["pool"]["waiting"] == 1)
+                async with spawn(lambda: db.execute("do $$ begin perform pg_sleep(5); end $$")):
+                    assert (await check.result(3))["status"] == "healthy"
+                    assert await db.cancel_all() == 1
+
+
+async def test_the_health_check_after_idle_connections_ended(main_dsn: str) -> None:
+    """B3, O3: an idle connection that the server has ended says nothing of the database's health."""
+    async with client_of(main=main_dsn, pool_min_size=2) as client:
+        db = client["main"]
+        assert await db.fetchval("select 1") == 1
+        terminate(main_dsn)
+        assert (await db.health_check())["status"] == "healthy"
+
+
+@pytest.mark.parametrize("in_block", [False, True])
+async def test_cancel_all_hits_what_ran_and_nothing_after_it(main_dsn: str, in_block: bool) -> None:
+    """D5: a cancel that comes late does not hit the next call on the connection."""
+    async with client_of(main=main_dsn, pool_max_size=1) as client:
+        db = client["main"]
+        assert await db.fetchval("select 1") == 1
+        connection = db._fleet.lanes.wires[0].connection
+        cancel = connection.cancel_safe
+
+        async def late(**options: Any) -> None:
+            await sleep(0.15)
+            await cancel(**options)
+
+        connection.cancel_safe = late
+
+        async def work() -> list[str]:
+            return [await db.execute(f"do $$ begin perform pg_sleep({s}); end $$") for s in (0.1, 0.3)]
+
+        async def block() -> list[str]:
+            async with db.transaction():
+                return await work()
+
+        async with spawn(block if in_block else work) as call:
+            await wait_until(lambda: is_running(main_dsn, "do $$"))
+            assert await db.cancel_all() == 1
+            assert await call.result() == ["DO", "DO"]

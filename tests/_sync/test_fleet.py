@@ -268,3 +268,20 @@ def test_calls_in_line_when_the_client_closes(main_dsn: str) -> None:
                 with pytest.raises(ClientClosedError):
                     call.result()
                 go.set()
+
+
+def test_a_standby_is_left_once(main_dsn: str) -> None:
+    """What an old connection says of its server gives up the old ones, not those made since (retry table)."""
+    with client_of(main=main_dsn, pool_min_size=3) as client:
+        db = client["main"]
+        settled(db, 3)
+        before, old = pids(main_dsn), list(db._fleet.lanes.wires)
+        db._fleet.evict(old[0])
+        wait_until(lambda: not before & pids(main_dsn))
+        settled(db, 3)
+        after = pids(main_dsn)
+        for wire in old:
+            db._fleet.evict(wire)
+        sleep(0.1)
+        assert pids(main_dsn) == after
+        assert [wire for wire in db._fleet.lanes.wires if wire.retire_at]  # they stay

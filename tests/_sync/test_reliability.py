@@ -18,8 +18,8 @@ from pgdual.errors import (
     SerializationFailure,
 )
 
-from .clients import client_of, first, is_running, outside, prepare
-from .runtime import gather, spawn, wait_until
+from .clients import client_of, first, is_running, outside, prepare, terminate
+from .runtime import gather, sleep, spawn, wait_until
 
 # Two rows locked in one order, and in the other, with time for the other one in between.
 CROSS = """
@@ -162,7 +162,10 @@ def test_the_breaker(main_server: Postgres, main_dsn: str, vb_dsn: str) -> None:
                     tx.fetchval("select 1")
             with pytest.raises(CircuitOpenError):
                 db.executemany("select $1::int", [(1,)])
-            assert db.stats()["refused"] == 3
+            with pytest.raises(CircuitOpenError):
+                with db.connection():
+                    pass
+            assert db.stats()["refused"] == 4
             assert (db.health_check())["breaker"] == "open"
             assert vb.fetchval("select 2") == 2
             assert vb.circuit_breaker.failures == 0
@@ -253,3 +256,54 @@ def test_a_limit_of_the_users_own(main_dsn: str) -> None:
     """D3: what the DSN or the role sets is left as it is."""
     with client_of(main=f"{main_dsn}?options=-c%20statement_timeout%3D7s") as client:
         assert client["main"].fetchval(LIMIT) == "7s"
+
+
+def test_the_health_check_of_a_busy_pool(main_dsn: str) -> None:
+    """B3: it keeps the connection it got: who comes after it does not hold it up."""
+    with client_of(main=main_dsn, pool_max_size=1) as client:
+        db = client["main"]
+        assert db.fetchval("select 1") == 1
+        with spawn(lambda: db.execute("do $$ begin perform pg_sleep(0.4); end $$")):
+            wait_until(lambda: db.stats()["pool"]["active"] == 1)
+            with spawn(db.health_check) as check:
+                wait_until(lambda: db.stats()["pool"]["waiting"] == 1)
+                with spawn(lambda: db.execute("do $$ begin perform pg_sleep(5); end $$")):
+                    assert (check.result(3))["status"] == "healthy"
+                    assert db.cancel_all() == 1
+
+
+def test_the_health_check_after_idle_connections_ended(main_dsn: str) -> None:
+    """B3, O3: an idle connection that the server has ended says nothing of the database's health."""
+    with client_of(main=main_dsn, pool_min_size=2) as client:
+        db = client["main"]
+        assert db.fetchval("select 1") == 1
+        terminate(main_dsn)
+        assert (db.health_check())["status"] == "healthy"
+
+
+@pytest.mark.parametrize("in_block", [False, True])
+def test_cancel_all_hits_what_ran_and_nothing_after_it(main_dsn: str, in_block: bool) -> None:
+    """D5: a cancel that comes late does not hit the next call on the connection."""
+    with client_of(main=main_dsn, pool_max_size=1) as client:
+        db = client["main"]
+        assert db.fetchval("select 1") == 1
+        connection = db._fleet.lanes.wires[0].connection
+        cancel = connection.cancel_safe
+
+        def late(**options: Any) -> None:
+            sleep(0.15)
+            cancel(**options)
+
+        connection.cancel_safe = late
+
+        def work() -> list[str]:
+            return [db.execute(f"do $$ begin perform pg_sleep({s}); end $$") for s in (0.1, 0.3)]
+
+        def block() -> list[str]:
+            with db.transaction():
+                return work()
+
+        with spawn(block if in_block else work) as call:
+            wait_until(lambda: is_running(main_dsn, "do $$"))
+            assert db.cancel_all() == 1
+            assert call.result() == ["DO", "DO"]
