@@ -73,8 +73,8 @@ class AsyncClient:
 
     async def _shut(self) -> None:
         # D4: in a scope of anyio's that is cancelled, whatever is not shielded is cancelled at once.
-        limit = (self.settings.close_grace + GRACE) * max(len(self._databases), 1)
-        await within(limit, self.close)
+        if self._databases:
+            await within((self.settings.close_grace + GRACE) * len(self._databases), self.close)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {', '.join(self._databases) or 'unused'}>"

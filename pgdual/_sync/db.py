@@ -104,7 +104,8 @@ class DB(Queries):
     def configure(self, hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """Have *hook* called with every new psycopg connection, and again whenever one was reset.
 
-        Give it before the first call. Returns the hook, so that it can be used as a decorator.
+        Give it before the first call. What it asks the server is to be answered within connect_timeout.
+        Returns the hook, so that it can be used as a decorator.
         """
         self._hooks.append(hook)
         return hook

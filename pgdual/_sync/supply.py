@@ -358,8 +358,8 @@ class Supply(Connector):
     @critical
     def _refill(self) -> None:
         self.lanes.relax()
-        if not (self.breaker.is_closed or self.growing):
-            self._grow_by_one()  # B1: while it is open a connection is tried for
+        if not (self.breaker.is_closed or self.growing or (self.pooled and self.lanes.wires)):
+            self._grow_by_one()  # B1: while it is open a connection is tried for, where that proves something
         waiting = self.lanes.in_line
         if not waiting:
             self._share.want_none(id(self))
