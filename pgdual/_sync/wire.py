@@ -8,6 +8,7 @@ so that a connection which the server has closed is noticed without a round trip
 from __future__ import annotations
 
 import select
+import threading
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from math import inf
