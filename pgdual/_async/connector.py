@@ -107,9 +107,10 @@ class AsyncConnector:
 
     async def _look_for_pooler(self, connection: Any) -> None:
         # N2: what a pooler gives a client for its process id is not that of the server's process.
-        cursor = await connection.execute("SELECT pg_backend_pid()")
-        (pid,) = await cursor.fetchone()
+        cursor = await connection.execute(backstops.BACKEND)
+        pid, begun = await cursor.fetchone()
         if pid == connection.pgconn.backend_pid:
+            connection.backend = (pid, begun)
             return
         self.pooled = self.unnamed = True
         _logger.warning(

@@ -13,6 +13,7 @@ from pgdual.core import health
 from pgdual.core.breaker import Breaker, CircuitBreaker
 from pgdual.core.job import Job, begin
 from pgdual.core.meter import Meter
+from pgdual.core.replay import Log
 from pgdual.core.rows import VALUE
 from pgdual.core.sizing import share_for, worker_share
 from pgdual.core.statement import Statement, Statements, check_place
@@ -74,11 +75,16 @@ class AsyncDB(AsyncQueries):
             return await transaction._run_many(statement, rows, timeout)
         check_place(statement, in_transaction=False)
         # Without a block: a query that the rows come from does not join it.
-        session = AsyncSession(await self._ready_fleet(), begin)
+        session = AsyncSession(await self._ready_fleet(), begin, Log("its rows are read only once"))
         return await session.whole(statement, rows, timeout)
 
     def transaction(
-        self, isolation: Isolation | None = None, readonly: bool = False, deferrable: bool = False
+        self,
+        isolation: Isolation | None = None,
+        readonly: bool = False,
+        deferrable: bool = False,
+        replay: bool = True,
+        once: bool = False,
     ) -> AsyncTransaction:
         """Return a transaction to be entered with `with`; inside an open one, a savepoint.
 
@@ -87,8 +93,12 @@ class AsyncDB(AsyncQueries):
 
         Args:
             isolation: "read committed", "repeatable read" or "serializable"; the server's default otherwise.
+            replay: After a deadlock, a serialization failure or a lost connection its statements are sent
+                again, and if all are answered as before the block goes on; else ReplayMismatchError.
+            once: Where the answer to COMMIT is lost, find out whether it was done, and do it if not. It needs
+                the table that `create_commit_table` makes.
         """
-        return AsyncTransaction(self, isolation, readonly, deferrable)
+        return AsyncTransaction(self, isolation, readonly, deferrable, replay, once)
 
     def connection(self) -> AsyncBorrowed:
         """Return a loan of a psycopg connection, to be entered with `with`; it is in autocommit.

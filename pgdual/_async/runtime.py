@@ -52,6 +52,8 @@ GRACE = 5.0  # seconds
 class Connection(psycopg.AsyncConnection[Any]):
     """psycopg's connection, which tells its fleet why it could not be made."""
 
+    backend: tuple[int, str] | None = None  # the server's process: its number, and when it began
+
     @classmethod
     async def connect(cls, conninfo: str = "", *, fleet: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """Connect as psycopg does; *fleet* hears of it, or of why it failed before the pool tries again."""

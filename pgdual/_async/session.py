@@ -1,72 +1,43 @@
-"""The wire of one transaction: BEGIN, its statements in turn, its savepoints, its end.
-
-BEGIN and SAVEPOINT cost no round trip: they wait in `_pending` for a statement to travel with (T2), so an
-empty block says nothing. Who speaks in it, and when, `turns` decides.
-"""
+"""One transaction: its statements, its savepoints, its end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
+from uuid import UUID, uuid4
 
 import psycopg
 
-from pgdual.core.backstops import raised
-from pgdual.core.job import MANY, SCRIPT, Job, command
-from pgdual.core.results import IDLE
-from pgdual.core.statement import Kind, Statement, check_single
+from pgdual.core.job import Job, command
+from pgdual.core.replay import given
+from pgdual.core.rows import VALUE
+from pgdual.core.statement import Statement
 from pgdual.errors import (
+    ConfigurationError,
     OutcomeUnknownError,
     OutcomeUnknownTimeoutError,
     PgdualError,
     QueryCanceled,
     QueryTimeoutError,
-    TransactionClosedError,
     TransactionFailedError,
-    UsageError,
 )
 
 from . import runtime
-from .call import DEFAULT, explain, is_late, limit_of
+from .call import DEFAULT, run
 from .queries import Timeout
-from .runtime import GRACE, INTERRUPTS, now, owner
-from .turns import AsyncTurns
-
-_SAVE, _KEEP, _UNDO = b"SAVEPOINT pgdual_many", b"RELEASE pgdual_many", b"ROLLBACK TO pgdual_many"
+from .runtime import GRACE, INTERRUPTS, now
+from .statements import AsyncStatements
 
 
-class AsyncSession:
-    """One transaction on one wire, shared by the blocks inside of it.
+class AsyncSession(AsyncStatements):
+    """One transaction on one wire at a time, shared by the blocks inside of it."""
 
-    Args:
-        begin: Makes the text of BEGIN; told whether the wire's session is read-only by default.
-    """
+    _asking: Statement | None = None
+    _token: UUID | None = None  # of the last COMMIT
 
-    def __init__(self, fleet: Any, begin: Callable[[bool], bytes]) -> None:
-        self.fleet = fleet
-        self.wire: Any = None
-        self.failed: str | None = None  # the first statement that failed, and why
-        self.is_over = False
-        self._begin = begin
-        self._begun = False
-        self._pending: tuple[bytes, ...] = ()
-        self._turns = AsyncTurns(fleet.name)
-        self._opened = 0
-        self._feeder: Any = None  # who is in the middle of an executemany
-
-    # -- statements ------------------------------------------------------------------------------
-
-    def perform(self, block: Any, job: Job, timeout: Timeout) -> Any:
-        """Run one statement for *block*."""
-        return self._in_turn(block, job, timeout, self._one)
-
-    async def many(
-        self, block: Any, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout
-    ) -> int:
-        """Run one statement for each of *rows* and return how many rows were touched."""
-        job = Job(MANY, statement)
-        job.feed = rows
-        return int(await self._in_turn(block, job, timeout, self._rows))
+    def ask_with(self, question: Statement) -> None:
+        """Commit with tokens, and where an answer is lost ask with *question* what became of one (T6)."""
+        self._asking = question
 
     async def whole(self, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout) -> int:
         """Run one statement for each of *rows* in a transaction of its own."""
@@ -77,179 +48,6 @@ class AsyncSession:
             raise
         await self.end(None)
         return touched
-
-    async def _in_turn(self, block: Any, job: Job, timeout: Timeout, act: Any) -> Any:
-        fleet, turns = self.fleet, self._turns
-        limit = fleet.command_timeout if timeout is DEFAULT else limit_of(fleet, timeout)
-        moment = job.started = now()
-        if self._feeder is not None:
-            self._check_feeder()
-        if not turns.take_now():
-            await turns.take(block, limit)
-            moment = now()
-        try:
-            if self.is_over:
-                self._check_over()
-            while True:
-                wire, pending, fresh = self.wire, self._pending, not self._begun
-                if wire is None:
-                    wire = await self._take_wire(job.started)
-                    moment = now()
-                if not job.tries:  # D1: the command clock begins when there is a wire, and all tries have one
-                    job.deadline = moment + limit
-                try:
-                    if wire.settling is not None:
-                        await wire.settle()
-                    is_over = not fresh and wire.pipeline.pgconn.transaction_status == IDLE
-                    if is_over or wire.dead or fleet.home is None or self.wire is not wire:
-                        self._check_wire()
-                    return await act(job)
-                except INTERRUPTS:
-                    wire.forsake(job)
-                    self._note(job, "given up by its caller")
-                    raise
-                except (UsageError, TransactionClosedError, TransactionFailedError):
-                    raise
-                except Exception as error:
-                    job.tries += 1
-                    is_unsent = (
-                        wire.dead and job.future is None and isinstance(error, psycopg.OperationalError)
-                    )
-                    if not (fresh and is_unsent) or job.tries > fleet.max_size:
-                        raise self._explained(job, error) from None
-                    # The wire was found dead before a byte was sent: before BEGIN another will do.
-                    self.wire, self._begun, self._pending = None, False, pending
-        finally:
-            turns.give_back()
-
-    def _check_feeder(self) -> None:
-        if self._feeder == owner():
-            raise UsageError(
-                f"{self.fleet.name}: the rows of an executemany come from a query in the same transaction, "
-                "which cannot run in between; fetch them first"
-            )
-
-    async def _take_wire(self, started: float) -> Any:
-        fleet = self.fleet
-        if not fleet.breaker.is_closed:
-            fleet.admit(self)  # B3: a transaction that has its wire goes on
-        wire = self.wire = fleet.place_alone() or await fleet.acquire(None, started)
-        return wire
-
-    def _one(self, job: Job) -> Any:
-        return self._first(job) if job.statement.types is None else self._answer(job)
-
-    async def _first(self, job: Job) -> Any:
-        statement = job.statement
-        if job.want != SCRIPT:
-            check_single(statement)
-        if statement.kind is Kind.SCRIPT:
-            await self._flush(job.deadline)
-            for text in self._more_time(job):
-                await self.fleet.step(self.wire, command(text), job.deadline)
-        else:
-            await self.fleet.describe(self.wire, statement, job.deadline, self._take_pending())
-        return await self._answer(job)
-
-    def _answer(self, job: Job) -> Any:
-        fleet, wire = self.fleet, self.wire
-        if job.arguments:
-            job.encode(fleet.types)
-        if job.statement.leaves_traces:
-            wire.dirty = True
-        moment = job.sent = now()
-        if self._begun:
-            job.started = moment  # W1: the first one alone waited for a connection
-            if self._pending:
-                job.prelude = self._take_pending()
-        else:
-            job.prelude = self._take_pending()
-        if job.deadline - moment > fleet.command_timeout and job.want != SCRIPT:
-            job.prelude = (*job.prelude, *self._more_time(job))
-        return wire.answer(job)
-
-    def _more_time(self, job: Job) -> tuple[bytes, ...]:
-        # D3: the server is to allow as much as the caller does, here until the transaction ends.
-        limit = job.deadline - now()
-        return (raised(limit),) if limit > self.fleet.command_timeout else ()
-
-    async def _rows(self, job: Job) -> Any:
-        wire, statement = self.wire, job.statement
-        if statement.types is None:
-            await self.fleet.describe(wire, statement, job.deadline, self._take_pending())
-        if statement.leaves_traces:
-            wire.dirty = True
-        job.prelude = (*self._take_pending(), *self._more_time(job), _SAVE)
-        self._feeder = owner()
-        try:
-            return await wire.answer_many(job, job.feed, (_KEEP,), (_UNDO, _KEEP))
-        finally:
-            self._feeder = None
-
-    def _take_pending(self) -> tuple[bytes, ...]:
-        pending, self._pending = self._pending, ()
-        if not self._begun:
-            self._begun = True
-            return (self._begin(self.wire.read_only and not self.wire.pipeline.in_standby), *pending)
-        return pending
-
-    async def _flush(self, deadline: float) -> None:
-        for text in self._take_pending():
-            await self.fleet.step(self.wire, command(text), deadline)
-
-    # -- errors ----------------------------------------------------------------------------------
-
-    def _check_over(self) -> None:
-        if self.is_over:
-            raise TransactionClosedError(
-                f"the transaction on {self.fleet.name!r} ended before this statement had its turn; await "
-                "what works in it before its block ends"
-            )
-
-    def _check_wire(self) -> None:
-        name, wire = self.fleet.name, self.wire
-        if wire is None:
-            self._check_over()
-            assert wire is not None
-        if self.fleet.home is None:
-            raise TransactionClosedError(
-                f"this process was forked inside a transaction on {name!r}, which is its parent's; fork "
-                "outside of the block, or open one of its own here"
-            )
-        if wire.dead:
-            raise psycopg.OperationalError(
-                f"the connection of this transaction on {name!r} was lost; it was rolled back"
-            )
-        if self._begun and wire.pipeline.is_idle:
-            raise TransactionFailedError(
-                f"{name}: the transaction did not begin, or has ended by itself; the first statement to "
-                f"fail: {self.failed}"
-            )
-
-    def _note(self, job: Job, reason: object) -> None:
-        if self.failed is None and job.statement is not None:
-            self.failed = f"{' '.join(job.statement.sql.split())}: {reason}"
-
-    def _explained(self, job: Job, error: Exception) -> Exception:
-        """Return what the caller is to see of *error*."""
-        if not isinstance(error, (psycopg.Error, PgdualError)):
-            return error  # of the rows that the caller gave, or of what was made of an answer
-        name = self.fleet.name
-        self.fleet.meter.errors += 1
-        self._note(job, error)
-        explain(name, job, error)
-        if getattr(error, "in_standby", False):
-            self.fleet.evict(self.wire)
-        if job.want == MANY and job.error is error and not job.lead and not job.lost:
-            error.add_note(f"row: {job.rows + 1}")
-        if self.is_over:
-            return TransactionClosedError(f"the transaction on {name!r} ended while it ran: {error}")
-        late = is_late(job, error)
-        if late or isinstance(error, QueryTimeoutError):
-            # COMMIT was not sent, so whatever became of the statement is undone.
-            text = "cancelled at its time limit" if late else f"{error}; its connection was closed"
-            return QueryTimeoutError(f"{name}: {job.statement.sql}: {text}", "rolled back")
-        return error
 
     # -- blocks inside of it ---------------------------------------------------------------------
 
@@ -263,7 +61,7 @@ class AsyncSession:
             self._turns.give_back()
         self._opened += 1
         name = f"pgdual_{self._opened}".encode()
-        self._pending = (*self._pending, b"SAVEPOINT " + name)
+        self.pending = (*self.pending, b"SAVEPOINT " + name)
         return name
 
     async def leave(self, block: Any, error: BaseException | None) -> None:
@@ -274,18 +72,19 @@ class AsyncSession:
             self._turns.open(block)
 
     async def _leave(self, name: bytes, failed_before: str | None, error: BaseException | None) -> None:
-        if b"SAVEPOINT " + name in self._pending:
-            self._pending = tuple(text for text in self._pending if text != b"SAVEPOINT " + name)
+        if b"SAVEPOINT " + name in self.pending:
+            self.pending = tuple(text for text in self.pending if text != b"SAVEPOINT " + name)
             return
         undo = (b"ROLLBACK TO " + name, b"RELEASE " + name)
         if error is not None:
             await self._undo(*undo)
+            self.log.say(undo)
             self.failed = failed_before
             return
         self._check_over()
-        limit, job = self.fleet.command_timeout, command(b"RELEASE " + name)
+        job = command(undo[1])
         try:
-            await runtime.within(limit + GRACE, self._say, limit, job)
+            await self._release_savepoint(job)
         except (QueryCanceled, TimeoutError) as error:
             if isinstance(error, QueryCanceled) and not job.expired:
                 raise
@@ -293,34 +92,52 @@ class AsyncSession:
         except psycopg.errors.InFailedSqlTransaction:
             failed, self.failed = self.failed, failed_before
             await self._undo(*undo)
+            self.log.say(undo)
             raise TransactionFailedError(
                 f"{self.fleet.name}: the inner block ended without an error, but a statement in it had "
                 f"failed and it was rolled back; the first to fail: {failed}"
             ) from None
 
-    async def _say(self, seconds: float, job: Job) -> str:
-        """Run a command of pgdual's own and return its status."""
-        deadline = now() + seconds
+    async def _release_savepoint(self, job: Job) -> None:
+        seconds = self.fleet.command_timeout + GRACE
+        try:
+            await runtime.within(seconds, self._say, seconds - GRACE, job, self._send)
+        except Exception as error:
+            await runtime.within(seconds, self.replayed, job, error, self._send)
+        self.log.say((job.text,))
+
+    def _send(self, job: Job) -> Any:
+        if self.pending or not self.begun:  # of a replay
+            job.prelude = self.take_pending()
+        return self.wire.answer(job)
+
+    async def _say(self, seconds: float, job: Job, act: Any) -> str:
+        """Run a command of pgdual's own in its turn and return its status."""
         await self._turns.take(None, seconds)
         try:
             if self.wire is not None and self.wire.settling is not None:
                 await self.wire.settle()
             self._check_wire()
-            return str(await self.fleet.step(self.wire, job, deadline))
+            job.deadline = now() + seconds
+            try:
+                return str(await act(job))
+            except INTERRUPTS:
+                self.wire.forsake(job)
+                raise
         finally:
             self._turns.give_back()
 
     async def _undo(self, *texts: bytes) -> None:
         """Run *texts* in one group; if the server does not answer, close the connection, which undoes too."""
         wire = self.wire
-        if wire is None or not self._begun or wire.dead or self.fleet.home is None or wire.pipeline.is_idle:
+        if wire is None or not self.begun or wire.dead or self.fleet.home is None or wire.pipeline.is_idle:
             return
         if self._turns.is_taken:
             await wire.interrupt()
         job = command(texts[-1])
         job.prelude = texts[:-1]
         try:
-            await runtime.within(GRACE, self._say, GRACE, job)
+            await runtime.within(GRACE, self._say, GRACE, job, wire.answer)
         except (psycopg.Error, TransactionFailedError, TimeoutError) as error:
             loss = psycopg.OperationalError(f"{texts[0].decode()} failed: {error}")
             wire.lose(loss)
@@ -335,9 +152,9 @@ class AsyncSession:
             OutcomeUnknownError: The connection was lost before COMMIT was answered.
         """
         self.is_over = True
-        is_kept = error is None and not self._begun
+        is_kept = error is None and not self.begun
         try:
-            if error is None and self._begun:
+            if error is None and self.begun:
                 await self._commit()
                 is_kept = True
         finally:
@@ -358,28 +175,84 @@ class AsyncSession:
             )
         if wire.dead and self.failed is not None:
             raise TransactionFailedError(self._swallowed())
-        limit = self.fleet.command_timeout
         job = command(b"COMMIT")
         try:
-            if self._turns.is_taken or wire.settling is not None:
-                status = await runtime.within(limit + GRACE, self._say, limit, job)
-            else:  # the same without a task of its own: nothing is to be waited for first
-                self._check_wire()
-                job.deadline = now() + limit
-                try:
-                    status = await wire.answer(job)
-                except INTERRUPTS as interrupt:
-                    raise await runtime.outlast(wire, job, interrupt) from None
+            try:
+                status = await self._say_commit(job, self.fleet.command_timeout)
+            except Exception as error:
+                status = await self._commit_again(job, error, self.fleet.command_timeout)
         except QueryCanceled as error:
             if not job.expired:
                 raise
             raise QueryTimeoutError(f"{name}: COMMIT, at its time limit: {error}", "rolled back") from None
-        except (psycopg.OperationalError, TimeoutError) as error:
-            if job.future is None or not (job.lost or isinstance(error, TimeoutError)):
-                raise  # it was not sent, or the server has answered
-            raise self._unknown(error) from error
+        except psycopg.errors.UndefinedTable as error:
+            raise self._no_tokens() if self._asking is not None else error from None
         if status == "ROLLBACK":
             raise TransactionFailedError(self._swallowed())
+
+    async def _commit_again(self, job: Job, error: Exception, limit: float) -> str:
+        """Have COMMIT answered, which ended in *error*, after as many replays as it takes and may take."""
+        while True:
+            reason = await self._judged(job, error)
+            if reason is None:
+                return "COMMIT"
+            job.deadline = now() + limit
+            try:
+                return str(await runtime.within(limit + GRACE, self.replayed, job, reason, self._send_commit))
+            except Exception as caught:
+                if caught is reason:
+                    raise
+                error = caught
+
+    async def _say_commit(self, job: Job, limit: float) -> str:
+        if self._turns.is_taken or self.wire.settling is not None:
+            return str(await runtime.within(limit + GRACE, self._say, limit, job, self._send_commit))
+        # The same without a task of its own: nothing is to be waited for first.
+        self._check_wire()
+        job.deadline = now() + limit
+        try:
+            return str(await self._send_commit(job))
+        except INTERRUPTS as interrupt:
+            raise await runtime.outlast(self.wire, job, interrupt) from None
+
+    def _send_commit(self, job: Job) -> Any:
+        if self.pending or not self.begun:  # of a replay
+            job.prelude = self.take_pending()
+        if self._asking is not None:
+            self._token = uuid4()
+            job.prelude = (*job.prelude, given(self._token))
+        return self.wire.answer(job)
+
+    async def _judged(self, job: Job, error: Exception) -> Exception | None:
+        """Return why COMMIT failed, None if it did not; where its answer was lost, ask with the token (T6).
+
+        Raises:
+            OutcomeUnknownError: There is no token, or nobody to ask.
+        """
+        is_silent = isinstance(error, (psycopg.OperationalError, TimeoutError))
+        if job.future is None or not is_silent or not (job.lost or isinstance(error, TimeoutError)):
+            return error  # it was not sent, or the server has answered
+        if self._asking is None:
+            raise self._unknown(error) from error
+        question = Job(VALUE, self._asking, (self._token,))
+        question.idempotent = True
+        try:
+            is_void = await runtime.within(self._patience(), run, self.fleet, question, DEFAULT)
+        except (psycopg.Error, PgdualError, TimeoutError) as failure:
+            raise self._unknown(error) from failure
+        if not is_void:
+            return None
+        text = "the connection was lost while COMMIT ran; it was not done, and never will be"
+        return psycopg.OperationalError(f"{self.fleet.name}: {text}")
+
+    def _patience(self) -> float:
+        return float(self.fleet.acquire_timeout + self.fleet.command_timeout + GRACE)
+
+    def _no_tokens(self) -> Exception:
+        return ConfigurationError(
+            f"{self.fleet.name}: once=True needs the table pgdual_commit, which is not there; "
+            "make it with create_commit_table()"
+        )
 
     def _swallowed(self) -> str:
         return (

@@ -76,7 +76,8 @@ def run(fleet: Fleet, job: Job, timeout: float | Default | None) -> Any:
             job.deadline = job.sent + limit
         job.placed = True
         try:
-            if limit > fleet.command_timeout or statement.types is None or wire.read_only is not is_read:
+            is_other = statement.types is None or wire.read_only is not is_read
+            if is_other or limit > fleet.command_timeout or job.victim is not None:
                 _make_ready(fleet, wire, job, limit, is_read)
             if job.arguments:
                 # On the wire, not before: while the call waited the statement may have been described anew.
@@ -110,6 +111,8 @@ def _in_line(fleet: Fleet, job: Job) -> Any:
 def _make_ready(fleet: Fleet, wire: Any, job: Job, limit: float, is_read: bool) -> None:
     if limit > fleet.command_timeout:
         fleet.raise_limit(wire, job, limit)
+    if job.victim is not None:
+        fleet.end_victim(wire, job)
     if job.statement.types is None or wire.read_only is not is_read:
         fleet.ready(wire, job, is_read)
         job.sent = now()
@@ -165,7 +168,8 @@ def _decide(fleet: Fleet, wire: Any, job: Job, error: Exception, is_read: bool) 
         fleet.meter.errors += 1
         raise error
     fleet.meter.resent += 1
-    job.in_doubt = job.in_doubt or (verdict is Verdict.AFTER_LOSS and not is_read)
+    if verdict is Verdict.AFTER_LOSS and not is_read:
+        job.in_doubt, job.victim = True, wire
     wire.pipeline.again(job)
     if verdict is Verdict.AS_WRITE:
         job.statement.demote()

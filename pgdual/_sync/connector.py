@@ -108,9 +108,10 @@ class Connector:
 
     def _look_for_pooler(self, connection: Any) -> None:
         # N2: what a pooler gives a client for its process id is not that of the server's process.
-        cursor = connection.execute("SELECT pg_backend_pid()")
-        (pid,) = cursor.fetchone()
+        cursor = connection.execute(backstops.BACKEND)
+        pid, begun = cursor.fetchone()
         if pid == connection.pgconn.backend_pid:
+            connection.backend = (pid, begun)
             return
         self.pooled = self.unnamed = True
         _logger.warning(

@@ -14,6 +14,7 @@ from pgdual.core import health
 from pgdual.core.breaker import Breaker, CircuitBreaker
 from pgdual.core.job import Job, begin
 from pgdual.core.meter import Meter
+from pgdual.core.replay import Log
 from pgdual.core.rows import VALUE
 from pgdual.core.sizing import share_for, worker_share
 from pgdual.core.statement import Statement, Statements, check_place
@@ -75,11 +76,16 @@ class DB(Queries):
             return transaction._run_many(statement, rows, timeout)
         check_place(statement, in_transaction=False)
         # Without a block: a query that the rows come from does not join it.
-        session = Session(self._ready_fleet(), begin)
+        session = Session(self._ready_fleet(), begin, Log("its rows are read only once"))
         return session.whole(statement, rows, timeout)
 
     def transaction(
-        self, isolation: Isolation | None = None, readonly: bool = False, deferrable: bool = False
+        self,
+        isolation: Isolation | None = None,
+        readonly: bool = False,
+        deferrable: bool = False,
+        replay: bool = True,
+        once: bool = False,
     ) -> Transaction:
         """Return a transaction to be entered with `with`; inside an open one, a savepoint.
 
@@ -88,8 +94,12 @@ class DB(Queries):
 
         Args:
             isolation: "read committed", "repeatable read" or "serializable"; the server's default otherwise.
+            replay: After a deadlock, a serialization failure or a lost connection its statements are sent
+                again, and if all are answered as before the block goes on; else ReplayMismatchError.
+            once: Where the answer to COMMIT is lost, find out whether it was done, and do it if not. It needs
+                the table that `create_commit_table` makes.
         """
-        return Transaction(self, isolation, readonly, deferrable)
+        return Transaction(self, isolation, readonly, deferrable, replay, once)
 
     def connection(self) -> Borrowed:
         """Return a loan of a psycopg connection, to be entered with `with`; it is in autocommit.

@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from pgdual.core.backstops import LIFTED, can_be_grouped, raised
+from pgdual.core.backstops import LIFTED, can_be_grouped, put_down, raised
 from pgdual.core.job import DESCRIBE, SCRIPT, Job, command
 from pgdual.core.lanes import WINDOW, learn
 from pgdual.core.statement import Kind, Statement, check_single
@@ -20,10 +20,12 @@ from pgdual.core.verdict import Verdict
 from pgdual.errors import CircuitOpenError, ClientClosedError, PoolTimeoutError
 
 from . import runtime
-from .runtime import DEPTH, GRACE, INTERRUPTS, Turn, background, critical, now, soon
+from .runtime import DEPTH, GRACE, INTERRUPTS, Turn, background, critical, now, sleep, soon
 from .supply import Supply
 
 _READ = Kind.READ
+# How often it is looked whether a server process that was told to end is gone.
+_LOOK = 0.02  # seconds
 _READ_ONLY_ON = b"SET default_transaction_read_only = on"
 _READ_ONLY_OFF = b"RESET default_transaction_read_only"
 
@@ -258,6 +260,34 @@ class Fleet(Supply):
         if number >= most or not paid:
             return None
         return 0.0 if number == 1 else self.backoff.delay(number, random())  # noqa: S311 - jitter
+
+    def put_down(self, wire: Any, lost: Any, deadline: float) -> None:
+        """Have the server, asked on *wire*, end the process behind a *lost* one, and return when it is gone.
+
+        Raises:
+            psycopg.Error: It cannot be told, or did not end in time.
+        """
+        backend = lost.connection.backend
+        if backend is None:
+            raise psycopg.OperationalError(
+                f"{self.name}: nobody knows what served a lost call behind a pooler"
+            )
+        while self.step(wire, command(put_down(*backend)), deadline) != "SELECT 0":
+            if now() >= deadline:
+                raise psycopg.OperationalError(f"{self.name}: the server does not end what was lost")
+            sleep(_LOOK)
+
+    def end_victim(self, wire: Any, job: Job) -> None:
+        """End what may still be at an earlier try of *job*, if the server can be told (retry table)."""
+        lost, job.victim = job.victim, None
+        try:
+            self.put_down(wire, lost, job.deadline)
+        except psycopg.Error:
+            return  # the user has said that a late run is harmless, too
+        except BaseException:
+            job.placed = False
+            wire.release()
+            raise
 
     @critical
     def evict(self, failed: Any) -> None:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from pgdual.core.job import Job, begin
+from pgdual.core.replay import ASK, Log
 from pgdual.core.statement import Kind, Statement, check_place
 from pgdual.errors import TransactionClosedError, UsageError
 
@@ -37,11 +38,16 @@ class Transaction(Queries):
         isolation: Isolation | None = None,
         readonly: bool = False,
         deferrable: bool = False,
+        replay: bool = True,
+        once: bool = False,
     ) -> None:
         self._database = database
         self._statements = database._statements
         self._modes = _modes(isolation, deferrable)
         self._readonly = readonly
+        self._replay = replay
+        self._once = once
+        self._replays = 0
         self._session: Any = None
         self._outer: Transaction | None = None
         self._frame: Any = None
@@ -60,7 +66,11 @@ class Transaction(Queries):
         self.owner = me
         if outer is None:
             database = self._database
-            self._session = Session(database._fleet_now() or database._ready_fleet(), self._begin)
+            fleet = database._fleet_now() or database._ready_fleet()
+            log = Log(None if self._replay else "replay=False")
+            session = self._session = Session(fleet, self._begin, log)
+            if self._once and not self._readonly:
+                session.ask_with(self._statements.get(ASK))
         else:
             self._enter_inside(outer)
         self._frame = SCOPE.enter(self._database, self, me)
@@ -68,8 +78,10 @@ class Transaction(Queries):
 
     def _enter_inside(self, outer: Transaction) -> None:
         outer._check_open()
-        if self._modes or self._readonly:
-            raise UsageError("isolation, readonly and deferrable belong to the outermost db.transaction()")
+        if self._modes or self._readonly or self._once or not self._replay:
+            raise UsageError(
+                "isolation, readonly, deferrable, replay and once belong to the outermost db.transaction()"
+            )
         self._outer, self._session, self.gate = outer, outer._session, runtime.Lock()
         self.failed_before = self._session.failed
         self.savepoint = self._session.enter(self, outer)
@@ -86,19 +98,30 @@ class Transaction(Queries):
             session.end(error)
         finally:
             self._frame = None
+            self._replays = session.replay_count
             self._database._meter.transaction.record(now() - self._started)
 
     def _begin(self, read_only: bool) -> bytes:
         return begin(read_only, self._modes, self._readonly)
 
+    @property
+    def replays(self) -> int:
+        """How often everything that was said in it was said again (T5)."""
+        return self._replays if self._session is None else int(self._session.replay_count)
+
     def transaction(
-        self, isolation: Isolation | None = None, readonly: bool = False, deferrable: bool = False
+        self,
+        isolation: Isolation | None = None,
+        readonly: bool = False,
+        deferrable: bool = False,
+        replay: bool = True,
+        once: bool = False,
     ) -> Transaction:
         """Return a savepoint in this transaction, to be entered with `with`.
 
         The arguments belong to the outermost block; here they are refused.
         """
-        inner = Transaction(self._database, isolation, readonly, deferrable)
+        inner = Transaction(self._database, isolation, readonly, deferrable, replay, once)
         inner._outer = self
         return inner
 

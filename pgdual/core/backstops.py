@@ -6,6 +6,7 @@ the user, the role or the server has set already stays as it is.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from math import ceil, inf
 
 # How long after the client's own deadline the server ends a statement by itself.
@@ -21,6 +22,19 @@ LIFTED = (
     b"set_config('idle_in_transaction_session_timeout', '0', false)"
 )
 """For a borrower, who has no time limit."""
+
+
+BACKEND = (
+    "SELECT pid, extract(epoch FROM backend_start)::text FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+)
+"""Who serves a session: a process id, which another may have later, and when it began."""
+
+
+def put_down(pid: int, begun: str) -> bytes:
+    """Return what has the server end a process of its own: "SELECT 0" when it is gone, or another's (T5)."""
+    # Decimal: what is put into the text is a number, whatever was said.
+    is_it = f"pid = {int(pid)} AND extract(epoch FROM backend_start)::text = '{Decimal(begun)}'"
+    return f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {is_it}".encode()  # noqa: S608 - numbers
 
 
 def session(command_timeout: float) -> tuple[str, str]:

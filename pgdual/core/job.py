@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Any
 
+from psycopg.pq.abc import PGresult
+
 from .record import checked_shape
 from .rows import VALUE
 from .statement import Plans, Statement, check_arguments
@@ -15,6 +17,8 @@ from .types import Types, refusal
 STATUS, COMMAND, MANY, DESCRIBE, SCRIPT = range(VALUE + 1, VALUE + 6)
 # N3: a statement is called with few combinations of argument classes; past this they start anew.
 PLANS = 32
+# T5: how many returned rows of a transaction are kept for its replay.
+RETURNED = 10_000
 
 
 class Job:
@@ -32,6 +36,8 @@ class Job:
     value: Any = None
     error: Exception | None = None
     prepared: Any = None
+    keeps = False  # T5: what its rows were made of is kept in `results`
+    results: tuple[PGresult, ...] = ()
     parses = False  # its group makes the server parse the statement
     closes: Sequence[bytes] = ()  # prepared statements that its group closes
     lost = False  # the connection went before it was answered
@@ -39,6 +45,7 @@ class Job:
     placed = False  # it counts in its wire's load
     abandoned = False  # nobody waits for its answer
     in_doubt = False  # an earlier try was sent and not answered, and was no READ
+    victim: Any = None  # the lost wire of that try: its server process is ended before another
     idempotent = False  # a late or repeated run is harmless, says the user
     admitted = False  # the breaker has let it through
     aside = False  # the breaker does not count what becomes of it (B3)

@@ -94,6 +94,7 @@ class Meter:
         "lost",
         "read",
         "refused",
+        "replays",
         "resent",
         "rows",
         "transaction",
@@ -109,7 +110,7 @@ class Meter:
         self.read = Histogram()
         self.write = Histogram()
         self.transaction = Histogram()
-        self.errors = self.refused = self.rows = self.resent = self.lost = 0
+        self.errors = self.refused = self.rows = self.resent = self.lost = self.replays = 0
 
     def tell(self, wait: float, run: float, rows: int, is_read: bool) -> None:
         """Count one answered call: *wait* seconds until its turn on a connection, *run* seconds there."""
@@ -149,6 +150,7 @@ class Meter:
             "refused": self.refused,
             "resent": self.resent,
             "lost": self.lost,
+            "replays": self.replays,
             "transactions": self.transaction.count,
             "acquire": self.acquire.summary(),
             "query": query.summary(),

@@ -186,6 +186,7 @@ class Pipeline(Results):
         job.error = job.future = job.value = job.prepared = None
         job.lost = job.parses = job.expired = False
         job.lead, job.rows, job.closes = 0, 0, ()
+        job.results = ()
 
     def send_rows(self, job: Job, rows: Iterable[Sequence[Any]], first: int) -> int:
         """Queue rows of an executemany, the first of them numbered *first*; return the next number.

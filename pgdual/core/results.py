@@ -20,7 +20,7 @@ from psycopg.pq.abc import PGconn, PGresult
 
 from pgdual.errors import UsageError
 
-from .job import COMMAND, DESCRIBE, MANY, SCRIPT, STATUS, Job
+from .job import COMMAND, DESCRIBE, MANY, RETURNED, SCRIPT, STATUS, Job
 from .loaders import REFUSED
 from .rows import Context, Prepared, made
 from .statement import READ, Statement
@@ -247,6 +247,8 @@ class Results:
         transformer = prepared.transformer or self._learn(job, prepared, result)
         transformer.set_pgresult(result, set_loaders=False)
         job.rows += result.ntuples
+        if job.keeps and job.rows <= RETURNED:
+            job.results = (*job.results, result)
         prepared.is_large = _CAN_CHUNK and job.rows >= LARGE
         try:
             return made(job, prepared, transformer, result.ntuples)

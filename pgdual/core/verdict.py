@@ -87,6 +87,21 @@ def _is_from_within(error: Exception) -> bool:
     return diag is not None and diag.context is not None
 
 
+def reason_to_replay(error: Exception, lost: bool) -> Failure | None:
+    """Return for what a transaction is run again that ended in *error*, or whose wire was *lost*.
+
+    Source: the last column of the retry table (T5).
+    """
+    if lost:
+        return Failure.LOST
+    if getattr(error, "outdated", False):
+        return Failure.UNPREPARED
+    found = _BY_STATE.get(getattr(error, "sqlstate", None) or "")
+    if found is Failure.READ_ONLY:
+        return Failure.STANDBY if getattr(error, "in_standby", False) else None
+    return None if found is Failure.UNPREPARED and _is_from_within(error) else found
+
+
 def judge(job: Job, error: Exception, is_read: bool) -> Verdict:
     """Return what to do after *job* ended in *error* outside of a transaction, sent as a READ or not."""
     found = failure(job, error)

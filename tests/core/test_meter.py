@@ -118,6 +118,7 @@ def test_a_meters_summary():
         "refused": 5,
         "resent": 2,
         "lost": 3,
+        "replays": 0,
         "transactions": 1,
     }
     counts = {key: value["count"] for key, value in summary.items() if isinstance(value, dict)}

@@ -12,7 +12,7 @@ from pgdual.errors import OutcomeUnknownError, QueryTimeoutError
 from pgdual.sync import DB
 from tests._async.runtime import wait_until
 from tests._sync import runtime as threads
-from tests._sync.clients import is_running
+from tests._sync.clients import is_running, outside
 
 from .proxy import Proxy
 from .test_lost import READ, WRITE, rows
@@ -55,6 +55,7 @@ async def test_another_try_that_fails(db: AsyncDB, proxy: Proxy, direct: str) ->
     """O1: the same where the later try is answered, with an error of its own."""
     call = asyncio.create_task(db.execute(WRITE, idempotent=True))
     await wait_until(lambda: is_running(direct, WRITE))
+    outside(direct, "insert into t values (9)")
     proxy.reset()
     with pytest.raises(OutcomeUnknownError, match="duplicate key"):
         await call

@@ -1,0 +1,175 @@
+"""A transaction that begins anew: what was said is said again, and every answer held against the log (T5)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from random import random
+from typing import Any
+
+import psycopg
+
+from pgdual.core.job import MANY, Job, command
+from pgdual.core.replay import Log, again, difference
+from pgdual.core.verdict import Failure, reason_to_replay
+from pgdual.errors import ReplayMismatchError
+
+from .runtime import GRACE, INTERRUPTS, now, sleep, within
+
+_logger = logging.getLogger("pgdual.transaction")
+
+
+class AsyncReplay:
+    """The runs of one transaction after its first.
+
+    Args:
+        session: The transaction.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+        self.count = 0  # of the replays that went through
+        self._begun = now()
+        self._runs = dict.fromkeys((Failure.CONFLICT, Failure.UNPREPARED, Failure.LOST, Failure.STANDBY), 1)
+
+    async def run(self, job: Job, error: Exception, act: Callable[[Job], Any]) -> Any:
+        """Run everything again that was said before *job*, which ended in *error*, and then `act(job)`.
+
+        Raises:
+            ReplayMismatchError: An answer was another than the first time; all is rolled back.
+            Exception: *error*, where it is no reason to, or what ended the last run.
+        """
+        session = self.session
+        log, pending = session.log, session.pending
+        cause = self._cause(job, error, log)
+        if cause is None:
+            raise error
+        try:
+            while True:
+                try:
+                    await self._begin_anew(cause, job.deadline)
+                    await self._rerun(log, job.deadline, error)
+                    session.pending = (*session.pending, *pending)
+                    session.wire.pipeline.again(job)
+                    job.prelude = ()
+                    value = await act(job)
+                    break
+                except Exception as another:
+                    following = self._cause(job, another, log)
+                    if following is None:
+                        raise
+                    error, cause = another, following
+        except BaseException as last:
+            await self._give_up(last)
+            raise
+        self._tell(error)
+        return value
+
+    # -- whether ---------------------------------------------------------------------------------
+
+    def _cause(self, job: Job, error: Exception, log: Log) -> Failure | None:
+        """Return for what there is to be another run, None if there is none."""
+        session = self.session
+        if log.off is not None or session.failed is not None or session.fleet.home is None:
+            return None
+        if iter(job.feed) is job.feed:
+            return None  # of the rows that it came to nobody knows
+        cause = reason_to_replay(error, lost=self._is_lost(error))
+        if cause is None or (cause is Failure.LOST and log.locks):
+            return None
+        self._runs[cause] += 1
+        return cause if self._is_allowed(cause) else None
+
+    def _is_lost(self, error: Exception) -> bool:
+        wire = self.session.wire
+        return wire.dead and isinstance(error, psycopg.OperationalError)
+
+    def _is_allowed(self, cause: Failure) -> bool:
+        fleet, runs = self.session.fleet, self._runs[cause]
+        if cause is Failure.CONFLICT:
+            return runs <= int(fleet.settings.deadlock_max_attempts)
+        if cause is Failure.UNPREPARED:
+            return runs <= 2
+        return bool(now() < self._begun + fleet.acquire_timeout)
+
+    # -- how -------------------------------------------------------------------------------------
+
+    async def _begin_anew(self, cause: Failure, deadline: float) -> None:
+        session, fleet, old = self.session, self.session.fleet, self.session.wire
+        session.begun, session.pending, session.log = False, (), Log()
+        if cause is Failure.CONFLICT or cause is Failure.UNPREPARED:
+            await fleet.step(old, command(b"ROLLBACK"), deadline)
+            await sleep(self._pause(self._runs[cause]))
+            return
+        if cause is Failure.STANDBY:
+            fleet.evict(old)
+            old.lose(psycopg.OperationalError("the server is a standby now"))
+        wire = fleet.place_alone() or await fleet.acquire(None, min(now(), deadline - fleet.acquire_timeout))
+        session.wire = wire
+        if cause is Failure.LOST:
+            await fleet.put_down(wire, old, deadline)  # it may hold locks against its own replay
+
+    def _pause(self, runs: int) -> float:
+        backoff = self.session.fleet.backoff
+        return 0.0 if runs == 2 else float(backoff.delay(runs, random()))  # noqa: S311 - jitter
+
+    async def _rerun(self, log: Log, deadline: float, error: Exception) -> None:
+        session = self.session
+        for step in log.steps:
+            if isinstance(step, bytes):
+                session.pending = (*session.pending, step)
+                continue
+            twin = again(step)
+            twin.deadline = deadline
+            found = await self._differs(step, twin)
+            if found is not None:
+                sql = " ".join(step.statement.sql.split())
+                name, reason = session.fleet.name, _named(error)
+                raise ReplayMismatchError(
+                    f"{name}: the transaction was run again after {reason}, and was told something else: "
+                    f"{sql}: {found}. It was rolled back; db.attempts() runs the block again"
+                ) from error
+            session.log.add(twin)
+
+    async def _differs(self, step: Job, twin: Job) -> str | None:
+        session = self.session
+        if step.prepared is None or step.prepared.plans is not step.statement.plans:
+            return "it was described anew meanwhile"
+        try:
+            await (session.say_many(twin) if step.want == MANY else session.say(twin))
+        except INTERRUPTS:
+            session.wire.forsake(twin)
+            raise
+        except Exception as error:
+            is_answer = twin.error is error and not twin.lost
+            if not is_answer or reason_to_replay(error, lost=False) is not None:
+                raise
+        return difference(step, twin)
+
+    # -- the end of it ---------------------------------------------------------------------------
+
+    async def _give_up(self, error: BaseException) -> None:
+        # The server must not be left with a part of it, which the block could go on from.
+        session, wire = self.session, self.session.wire
+        session.begun = True
+        session.log.turn_off("a replay of it failed")
+        if wire.dead:
+            return
+        try:
+            if not isinstance(error, Exception):
+                raise psycopg.OperationalError("a replay was interrupted")
+            await within(GRACE, session.fleet.step, wire, command(b"ROLLBACK"), now() + GRACE)
+        except (psycopg.Error, TimeoutError) as failure:
+            wire.lose(psycopg.OperationalError(f"a replay was not finished: {failure}"))
+
+    def _tell(self, error: Exception) -> None:
+        fleet = self.session.fleet
+        self.count += 1
+        fleet.meter.replays += 1
+        _logger.info(
+            "[REPLAY] %s: a transaction was run again after %s, and goes on", fleet.name, _named(error)
+        )
+
+
+def _named(error: Exception) -> str:
+    return getattr(error, "sqlstate", None) or "its connection was lost"

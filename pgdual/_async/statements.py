@@ -1,0 +1,285 @@
+"""The statements of one transaction, in turn, on its wire.
+
+BEGIN and SAVEPOINT cost no round trip: they wait in `pending` for a statement to travel with (T2), so an
+empty block says nothing. Who speaks in it, and when, `turns` decides; `replay` is what is done when it was
+rolled back for another's sake or its wire was lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import psycopg
+
+from pgdual.core.backstops import raised
+from pgdual.core.job import MANY, SCRIPT, Job, command
+from pgdual.core.replay import Log
+from pgdual.core.results import IDLE
+from pgdual.core.statement import Kind, Statement, check_single
+from pgdual.errors import (
+    PgdualError,
+    QueryTimeoutError,
+    TransactionClosedError,
+    TransactionFailedError,
+    UsageError,
+)
+
+from .call import DEFAULT, explain, is_late, limit_of
+from .queries import Timeout
+from .replay import AsyncReplay
+from .runtime import INTERRUPTS, now, owner
+from .turns import AsyncTurns
+
+_SAVE, _KEEP, _UNDO = b"SAVEPOINT pgdual_many", b"RELEASE pgdual_many", b"ROLLBACK TO pgdual_many"
+
+
+class AsyncStatements:
+    """One transaction on one wire, shared by the blocks inside of it.
+
+    Args:
+        begin: Makes the text of BEGIN; told whether the wire's session is read-only by default.
+        log: What is kept for a replay.
+    """
+
+    def __init__(self, fleet: Any, begin: Callable[[bool], bytes], log: Log) -> None:
+        self.fleet = fleet
+        self.wire: Any = None
+        self.failed: str | None = None  # the first statement that failed, and why
+        self.is_over = False
+        self.log = log
+        self.replays: AsyncReplay | None = None  # made for the first
+        self._begin = begin
+        self.begun = False
+        self.pending: tuple[bytes, ...] = ()
+        self._turns = AsyncTurns(fleet.name)
+        self._opened = 0
+        self._feeder: Any = None  # who is in the middle of an executemany
+
+    @property
+    def replay_count(self) -> int:
+        """How often everything was said again."""
+        return 0 if self.replays is None else self.replays.count
+
+    # -- statements ------------------------------------------------------------------------------
+
+    def perform(self, block: Any, job: Job, timeout: Timeout) -> Any:
+        """Run one statement for *block*."""
+        return self._in_turn(block, job, timeout, self._one)
+
+    async def many(
+        self, block: Any, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout
+    ) -> int:
+        """Run one statement for each of *rows* and return how many rows were touched."""
+        job = Job(MANY, statement)
+        job.feed = rows
+        return int(await self._in_turn(block, job, timeout, self.say_many))
+
+    async def _in_turn(self, block: Any, job: Job, timeout: Timeout, act: Any) -> Any:
+        fleet, turns = self.fleet, self._turns
+        limit = fleet.command_timeout if timeout is DEFAULT else limit_of(fleet, timeout)
+        moment = job.started = now()
+        if self._feeder is not None:
+            self._check_feeder()
+        if not turns.take_now():
+            await turns.take(block, limit)
+            moment = now()
+        try:
+            if self.is_over:
+                self._check_over()
+            while True:
+                wire, pending, fresh = self.wire, self.pending, not self.begun
+                if wire is None:
+                    wire = await self._take_wire(job.started)
+                    moment = now()
+                if not job.tries:  # D1: the command clock begins when there is a wire, and all tries have one
+                    job.deadline = moment + limit
+                try:
+                    if wire.settling is not None:
+                        await wire.settle()
+                    is_over = not fresh and wire.pipeline.pgconn.transaction_status == IDLE
+                    if is_over or wire.dead or fleet.home is None or self.wire is not wire:
+                        self._check_wire()
+                    value = await act(job)
+                    if self.log.off is None:
+                        self.log.add(job)
+                    return value
+                except INTERRUPTS:
+                    wire.forsake(job)
+                    self._note(job, "given up by its caller")
+                    self.log.turn_off("a statement in it was given up")
+                    raise
+                except (UsageError, TransactionClosedError, TransactionFailedError):
+                    raise
+                except Exception as error:
+                    job.tries += 1
+                    is_lost = wire.dead and isinstance(error, psycopg.OperationalError)
+                    if not (fresh and is_lost and job.future is None) or job.tries > fleet.max_size:
+                        return await self._again(job, error, act)
+                    # The wire was found dead before a byte was sent: before BEGIN another will do.
+                    self.wire, self.begun, self.pending = None, False, pending
+                    self.log.clear()
+        finally:
+            turns.give_back()
+
+    async def _again(self, job: Job, error: Exception, act: Any) -> Any:
+        """Run everything again and then *job*, if that is what *error* asks for and it can be (T5)."""
+        try:
+            value = await self.replayed(job, error, act)
+        except Exception as last:
+            explained = self._explained(job, last)
+            self._keep_failed(job, last)
+            raise explained from explained.__cause__
+        if self.log.off is None:
+            self.log.add(job)
+        return value
+
+    async def replayed(self, job: Job, error: Exception, act: Any) -> Any:
+        """Return the value of *job*, which ended in *error*, after a replay."""
+        if self.replays is None:
+            self.replays = AsyncReplay(self)
+        return await self.replays.run(job, error, act)
+
+    def _keep_failed(self, job: Job, error: Exception) -> None:
+        # An inner block may be undone and the transaction go on: the failure is a part of what was seen.
+        is_answer = job.error is error and isinstance(error, psycopg.Error) and not job.expired
+        if not is_answer or job.lost or job.want == MANY:
+            self.log.turn_off("a statement in it failed without an answer")
+        elif self.log.off is None:
+            self.log.add(job)
+
+    def _check_feeder(self) -> None:
+        if self._feeder == owner():
+            raise UsageError(
+                f"{self.fleet.name}: the rows of an executemany come from a query in the same transaction, "
+                "which cannot run in between; fetch them first"
+            )
+
+    async def _take_wire(self, started: float) -> Any:
+        fleet = self.fleet
+        if not fleet.breaker.is_closed:
+            fleet.admit(self)  # B3: a transaction that has its wire goes on
+        wire = self.wire = fleet.place_alone() or await fleet.acquire(None, started)
+        return wire
+
+    def _one(self, job: Job) -> Any:
+        return self._first(job) if job.statement.types is None else self.say(job)
+
+    async def _first(self, job: Job) -> Any:
+        statement = job.statement
+        if job.want != SCRIPT:
+            check_single(statement)
+        if statement.kind is Kind.SCRIPT:
+            await self._flush(job.deadline)
+            for text in self._more_time(job):
+                await self.fleet.step(self.wire, command(text), job.deadline)
+        else:
+            await self.fleet.describe(self.wire, statement, job.deadline, self.take_pending())
+        return await self.say(job)
+
+    def say(self, job: Job) -> Any:
+        """Send one statement, which is described, and return what to await for its value."""
+        fleet, wire = self.fleet, self.wire
+        if job.arguments:
+            job.encode(fleet.types)
+        if job.statement.leaves_traces:
+            wire.dirty = True
+        job.keeps = self.log.off is None
+        moment = job.sent = now()
+        if self.begun:
+            job.started = moment  # W1: the first one alone waited for a connection
+            if self.pending:
+                job.prelude = self.take_pending()
+        else:
+            job.prelude = self.take_pending()
+        if job.deadline - moment > fleet.command_timeout and job.want != SCRIPT:
+            job.prelude = (*job.prelude, *self._more_time(job))
+        return wire.answer(job)
+
+    def _more_time(self, job: Job) -> tuple[bytes, ...]:
+        # D3: the server is to allow as much as the caller does, here until the transaction ends.
+        limit = job.deadline - now()
+        return (raised(limit),) if limit > self.fleet.command_timeout else ()
+
+    async def say_many(self, job: Job) -> Any:
+        """Send an executemany and return how many rows were touched."""
+        wire, statement = self.wire, job.statement
+        if statement.types is None:
+            await self.fleet.describe(wire, statement, job.deadline, self.take_pending())
+        if statement.leaves_traces:
+            wire.dirty = True
+        job.prelude = (*self.take_pending(), *self._more_time(job), _SAVE)
+        rows = job.feed if self.log.off is not None else self.log.copied(job)
+        self._feeder = owner()
+        try:
+            return await wire.answer_many(job, rows, (_KEEP,), (_UNDO, _KEEP))
+        finally:
+            self._feeder = None
+
+    def take_pending(self) -> tuple[bytes, ...]:
+        """Return the texts that go before what is sent next: BEGIN, SAVEPOINT."""
+        pending, self.pending = self.pending, ()
+        if pending:
+            self.log.say(pending)
+        if not self.begun:
+            self.begun = True
+            return (self._begin(self.wire.read_only and not self.wire.pipeline.in_standby), *pending)
+        return pending
+
+    async def _flush(self, deadline: float) -> None:
+        for text in self.take_pending():
+            await self.fleet.step(self.wire, command(text), deadline)
+
+    # -- errors ----------------------------------------------------------------------------------
+
+    def _check_over(self) -> None:
+        if self.is_over:
+            raise TransactionClosedError(
+                f"the transaction on {self.fleet.name!r} ended before this statement had its turn; await "
+                "what works in it before its block ends"
+            )
+
+    def _check_wire(self) -> None:
+        name, wire = self.fleet.name, self.wire
+        if wire is None:
+            self._check_over()
+            assert wire is not None
+        if self.fleet.home is None:
+            raise TransactionClosedError(
+                f"this process was forked inside a transaction on {name!r}, which is its parent's; fork "
+                "outside of the block, or open one of its own here"
+            )
+        if wire.dead:
+            raise psycopg.OperationalError(
+                f"the connection of this transaction on {name!r} was lost; it was rolled back"
+            )
+        if self.begun and wire.pipeline.is_idle:
+            raise TransactionFailedError(
+                f"{name}: the transaction did not begin, or has ended by itself; the first statement to "
+                f"fail: {self.failed}"
+            )
+
+    def _note(self, job: Job, reason: object) -> None:
+        if self.failed is None and job.statement is not None:
+            self.failed = f"{' '.join(job.statement.sql.split())}: {reason}"
+
+    def _explained(self, job: Job, error: Exception) -> Exception:
+        """Return what the caller is to see of *error*."""
+        if not isinstance(error, (psycopg.Error, PgdualError)):
+            return error  # of the rows that the caller gave, or of what was made of an answer
+        name = self.fleet.name
+        self.fleet.meter.errors += 1
+        self._note(job, error)
+        explain(name, job, error)
+        if getattr(error, "in_standby", False):
+            self.fleet.evict(self.wire)
+        if job.want == MANY and job.error is error and not job.lead and not job.lost:
+            error.add_note(f"row: {job.rows + 1}")
+        if self.is_over:
+            return TransactionClosedError(f"the transaction on {name!r} ended while it ran: {error}")
+        late = is_late(job, error)
+        if late or isinstance(error, QueryTimeoutError):
+            # COMMIT was not sent, so whatever became of the statement is undone.
+            text = "cancelled at its time limit" if late else f"{error}; its connection was closed"
+            return QueryTimeoutError(f"{name}: {job.statement.sql}: {text}", "rolled back")
+        return error
