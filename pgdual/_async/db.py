@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -23,10 +23,12 @@ from pgdual.settings import DatabaseSettings, Settings
 
 from . import runtime
 from .adapt import register_on
+from .attempts import AsyncAttempt, attempts
+from .attempts import run as repeated
 from .call import run
 from .fleet import AsyncFleet
 from .queries import AsyncQueries, Timeout
-from .runtime import SCOPE, here, now, owner
+from .runtime import SCOPE, Deed, T, here, now, owner
 from .session import AsyncSession
 from .transaction import AsyncTransaction, Isolation
 
@@ -69,6 +71,10 @@ class AsyncDB(AsyncQueries):
     async def _open_and_run(self, job: Job, timeout: Timeout) -> Any:
         return await run(await self._ready_fleet(), job, timeout)
 
+    def _only_once(self) -> AsyncTransaction:
+        transaction: AsyncTransaction | None = SCOPE.find(self, owner())
+        return self.transaction(once=True) if transaction is None else transaction._only_once()
+
     async def _run_many(self, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout) -> int:
         transaction: AsyncTransaction | None = SCOPE.find(self, owner())
         if transaction is not None:
@@ -99,6 +105,34 @@ class AsyncDB(AsyncQueries):
                 the table that `create_commit_table` makes.
         """
         return AsyncTransaction(self, isolation, readonly, deferrable, replay, once)
+
+    def attempts(self, isolation: Isolation | None = None, once: bool = False) -> AsyncIterator[AsyncAttempt]:
+        """Return an iterator of attempts at one block, which is repeated until it is done.
+
+        For a block that cannot be replayed, since it has seen what has changed. On a conflict, a lost
+        connection or a ReplayMismatchError in it the whole block runs again, PG_DEADLOCK_MAX_ATTEMPTS
+        times in all. What COMMIT raises is not repeated here, but is by `run`.
+
+        Example:
+            `async for attempt in db.attempts(): async with attempt as tx: ...`
+        """
+        return attempts(self, lambda: self.transaction(isolation, once=once))
+
+    async def run(
+        self,
+        function: Deed[T],
+        *args: Any,
+        isolation: Isolation | None = None,
+        once: bool = False,
+    ) -> T:
+        """Return what `function(tx, *args)` returns in a transaction, which is repeated until it is done.
+
+        Raises:
+            UsageError: In an open transaction.
+            OutcomeUnknownError: The answer to COMMIT was lost; with *once* it is found out.
+            Exception: What the last run raised.
+        """
+        return await repeated(self, lambda: self.transaction(isolation, once=once), function, *args)
 
     def connection(self) -> AsyncBorrowed:
         """Return a loan of a psycopg connection, to be entered with `with`; it is in autocommit.

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import nullcontext, suppress
 from time import monotonic
 from typing import Any, TypeVar
@@ -31,6 +31,7 @@ from . import lock
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
+Deed = Callable[..., Awaitable[T]]  # what a transaction is run for
 now = monotonic
 FACE = "async"
 SCOPE = Scope("pgdual_async")

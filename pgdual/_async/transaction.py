@@ -143,6 +143,9 @@ class AsyncTransaction(AsyncQueries):
         check_place(statement, in_transaction=True)
         return int(await self._session.many(self, statement, rows, timeout))
 
+    def _only_once(self) -> Any:
+        raise UsageError("once=True belongs to the outermost db.transaction(): its COMMIT is done once")
+
     def __repr__(self) -> str:
         state = "open" if self._frame is not None and self._frame.is_open else "closed"
         return f"<{type(self).__name__} {self._database.name} {state}>"

@@ -28,6 +28,10 @@ class Queries:
     def _run_many(self, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout) -> int:
         raise NotImplementedError
 
+    def _only_once(self) -> Any:
+        """Return a transaction that is committed once (T6)."""
+        raise NotImplementedError
+
     def _job(self, want: int, sql: str, arguments: Sequence[Any], idempotent: bool = False) -> Job:
         statement = self._statements.get(sql)
         if len(arguments) != statement.parameters or statement.percent is not None:
@@ -110,28 +114,45 @@ class Queries:
         return self._run(job, timeout)
 
     def execute(
-        self, sql: str, *args: Any, timeout: Timeout = DEFAULT, idempotent: bool = False
+        self,
+        sql: str,
+        *args: Any,
+        timeout: Timeout = DEFAULT,
+        idempotent: bool = False,
+        once: bool = False,
     ) -> str:
         """Run a statement and return its status, such as "UPDATE 1".
 
         Without arguments *sql* may be a script of several statements; the status is the last one's.
+
+        Args:
+            once: Where its answer is lost, find out whether it was done, and do it if not (`transaction`).
         """
+        if once:
+            with self._only_once() as tx:
+                return str(tx.execute(sql, *args, timeout=timeout))
         job = self._job(STATUS, sql, args, idempotent)
         if job.statement.kind is Kind.SCRIPT:
             job.want = SCRIPT
         return str(self._run(job, timeout))
 
-    def executemany(self, sql: str, rows: Iterable[Sequence[Any]], timeout: Timeout = DEFAULT) -> int:
+    def executemany(
+        self, sql: str, rows: Iterable[Sequence[Any]], timeout: Timeout = DEFAULT, once: bool = False
+    ) -> int:
         """Run one statement for each of *rows* and return how many rows were touched in all.
 
         All or nothing, in one trip: the rows are sent without waiting for each answer.
 
         Args:
             rows: Sequences of parameters; any iterable, read as it is sent.
+            once: As in `execute`.
 
         Raises:
             UsageError: A row does not fit; it is numbered (from 1), and nothing stays done.
         """
+        if once:
+            with self._only_once() as tx:
+                return int(tx.executemany(sql, rows, timeout=timeout))
         statement = self._statements.get(sql)
         check_many(statement)
         return self._run_many(statement, rows, timeout)

@@ -58,6 +58,7 @@ __all__ = [
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
+Deed = Callable[..., T]  # what a transaction is run for
 now = monotonic
 FACE = "sync"
 SCOPE = Scope("pgdual_sync")

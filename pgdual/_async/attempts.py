@@ -1,0 +1,110 @@
+"""Whole blocks again: attempts() and run() (T7).
+
+A block that a replay cannot save, for it has seen what is no more, is run again from its first line. What it
+does besides the database it does again, too. An unknown outcome ends the attempts: nobody knows whether
+there is anything to repeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from random import random
+from types import TracebackType
+from typing import Any
+
+from psycopg import OperationalError
+
+from pgdual.core.verdict import Failure, reason_to_replay
+from pgdual.errors import OutcomeUnknownError, ReplayMismatchError, UsageError
+
+from .runtime import SCOPE, Deed, T, owner, sleep
+from .transaction import AsyncTransaction
+
+_PASSING = (Failure.CONFLICT, Failure.LOST, Failure.STANDBY)
+
+
+class AsyncAttempt:
+    """One run of a block: a transaction, to be entered with `with`; `number` counts from 1."""
+
+    def __init__(self, transaction: AsyncTransaction, number: int, is_last: bool) -> None:
+        self.number = number
+        self.is_to_repeat = False
+        self.was_entered = False
+        self._transaction = transaction
+        self._is_last = is_last
+
+    async def __aenter__(self) -> AsyncTransaction:
+        self.was_entered = True
+        return await self._transaction.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        # What COMMIT raises is the caller's: a block that ended in `return` would be taken for done.
+        await self._transaction.__aexit__(kind, error, trace)
+        self.is_to_repeat = not self._is_last and isinstance(error, Exception) and is_passing(error)
+        return self.is_to_repeat
+
+
+async def attempts(database: Any, make: Callable[[], AsyncTransaction]) -> AsyncIterator[AsyncAttempt]:
+    """Yield a new attempt until one is done, or the last has failed.
+
+    Raises:
+        UsageError: In an open transaction, or an attempt was not entered.
+    """
+    _check_outside(database)
+    fleet = await database._ready_fleet()
+    most = fleet.settings.deadlock_max_attempts
+    for number in range(1, most + 1):
+        attempt = AsyncAttempt(make(), number, number == most)
+        yield attempt
+        if not attempt.was_entered:
+            raise UsageError("an attempt is to be entered: `with attempt as tx:`")
+        if not attempt.is_to_repeat:
+            return
+        await _pause(fleet, number)
+
+
+async def run(database: Any, make: Callable[[], AsyncTransaction], function: Deed[T], *args: Any) -> T:
+    """Return what *function* returns for a transaction and *args*, after as many attempts as it takes.
+
+    Raises:
+        UsageError: In an open transaction.
+    """
+    _check_outside(database)
+    fleet = await database._ready_fleet()
+    number = 0
+    while True:
+        number += 1
+        try:
+            async with make() as tx:
+                return await function(tx, *args)
+        except Exception as error:
+            if number >= fleet.settings.deadlock_max_attempts or not is_passing(error):
+                raise
+        await _pause(fleet, number)
+
+
+async def _pause(fleet: Any, number: int) -> None:
+    if number > 1:  # the second at once, jitter after
+        await sleep(fleet.backoff.delay(number, random()))  # noqa: S311
+
+
+def _check_outside(database: Any) -> None:
+    if SCOPE.find(database, owner()) is not None:
+        raise UsageError(
+            f"attempts() and run() begin transactions of their own, and one on {database.name!r} is open; "
+            "call them outside of it"
+        )
+
+
+def is_passing(error: Exception) -> bool:
+    """Return whether a transaction that ended in *error* did nothing and may do better now."""
+    if isinstance(error, ReplayMismatchError):
+        return True
+    if isinstance(error, OutcomeUnknownError):
+        return False
+    # Without a state: libpq's own words for a lost connection. 57P01-03: the server's last words on it.
+    state = str(getattr(error, "sqlstate", None) or "")
+    is_lost = isinstance(error, OperationalError) and (not state or state.startswith("57P0"))
+    return reason_to_replay(error, lost=is_lost) in _PASSING
