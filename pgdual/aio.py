@@ -9,6 +9,7 @@ from ._async.tradecore import (
     acquire_connection_for_db,
     client,
     close_all,
+    create_commit_table,
     db,
     execute_for_db,
     fetch_for_db,
@@ -26,12 +27,17 @@ from ._async.tradecore import (
     init_pool_for_db,
     lifespan,
     open_all,
+    prune_commits,
     reference_db,
+    run_schema_from_file,
+    run_vb_schema,
+    schema_status,
     transaction_for_db,
     vb_db,
 )
 from ._async.transaction import AsyncTransaction
 from .core.record import Record
+from .core.schema import SchemaRun
 from .settings import Database, DatabaseSettings, Settings
 
 __all__ = [
@@ -43,10 +49,12 @@ __all__ = [
     "Database",
     "DatabaseSettings",
     "Record",
+    "SchemaRun",
     "Settings",
     "acquire_connection_for_db",
     "client",
     "close_all",
+    "create_commit_table",
     "db",
     "execute_for_db",
     "fetch_for_db",
@@ -64,7 +72,11 @@ __all__ = [
     "init_pool_for_db",
     "lifespan",
     "open_all",
+    "prune_commits",
     "reference_db",
+    "run_schema_from_file",
+    "run_vb_schema",
+    "schema_status",
     "transaction_for_db",
     "vb_db",
 ]

@@ -15,6 +15,7 @@
     ├── TransactionClosedError       the transaction is over
     ├── TransactionFailedError       a block ended well although a statement in it had failed
     ├── ReplayMismatchError          a replayed transaction saw something else
+    ├── SchemaError                  a schema file cannot run, or a statement in it failed
     ├── SchemaLockError              the schema lock could not be had or was lost
     ├── ProjectionError              a projector is wrong or failed
     └── ClientClosedError            the client was closed
@@ -80,6 +81,7 @@ __all__ = [
     "QueryTimeoutError",
     "ReadOnlySqlTransaction",
     "ReplayMismatchError",
+    "SchemaError",
     "SchemaLockError",
     "SerializationFailure",
     "SyntaxError",
@@ -173,6 +175,23 @@ class TransactionFailedError(PgdualError):
 
 class ReplayMismatchError(PgdualError):
     """A transaction that was run again saw something else than the first time."""
+
+
+class SchemaError(PgdualError):
+    """A schema file cannot run, or the server refused a statement in it: its transaction was rolled back.
+
+    `path` is the file; `line` (the first is 1, 0 if it is the whole file), `statement` (its passwords
+    masked) and `sqlstate` say which statement and why, where there is one.
+    """
+
+    def __init__(
+        self, message: str, path: str = "", line: int = 0, statement: str = "", sqlstate: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.path = path
+        self.line = line
+        self.statement = statement
+        self.sqlstate = sqlstate
 
 
 class SchemaLockError(PgdualError):

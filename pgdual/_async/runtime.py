@@ -338,6 +338,21 @@ async def _outlast(task: asyncio.Future[Any], seconds: float, interrupt: BaseExc
     return interrupt
 
 
+async def redis(url: str, seconds: float, *command: str | int) -> Any:
+    """Return Redis' answer to one command, on a connection of its own.
+
+    Raises:
+        TimeoutError: It did not come within *seconds*.
+    """
+    from redis.asyncio import Redis  # noqa: PLC0415 - few need it, and it takes long to import
+    from redis.asyncio.retry import Retry  # noqa: PLC0415
+    from redis.backoff import NoBackoff  # noqa: PLC0415
+
+    once = Retry(NoBackoff(), 0)
+    async with asyncio.timeout(seconds), Redis.from_url(url, retry=once, socket_timeout=seconds) as client:
+        return await client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+
 class Keeper:
     """Calls a function every so often until it is stopped."""
 

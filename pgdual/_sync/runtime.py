@@ -49,6 +49,7 @@ __all__ = [
     "now",
     "outlast",
     "owner",
+    "redis",
     "sleep",
     "soon",
     "watch_fork",
@@ -305,6 +306,23 @@ def grab(lock: threading.Lock) -> bool:
 def hold(lock: threading.Lock, seconds: float) -> bool:
     """Acquire *lock*; False if it was not free within *seconds*."""
     return lock.acquire(timeout=min(max(seconds, 0), threading.TIMEOUT_MAX))
+
+
+def redis(url: str, seconds: float, *command: str | int) -> Any:
+    """Return Redis' answer to one command, on a connection of its own.
+
+    Raises:
+        redis.exceptions.TimeoutError: It did not come; each of a few steps may take *seconds* here.
+    """
+    from redis import Redis  # noqa: PLC0415 - few need it, and it takes long to import
+    from redis.backoff import NoBackoff  # noqa: PLC0415
+    from redis.retry import Retry  # noqa: PLC0415
+
+    once = Retry(NoBackoff(), 0)
+    with Redis.from_url(
+        url, retry=once, socket_timeout=seconds, socket_connect_timeout=seconds
+    ) as client:
+        return client.execute_command(*command)
 
 
 class Keeper:

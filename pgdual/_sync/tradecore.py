@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from types import TracebackType
 from typing import Any
 
 from pgdual.core.breaker import CircuitBreaker
+from pgdual.core.schema import SchemaRun
 from pgdual.settings import Database, DatabaseSettings, get_config
 
+from . import schema
 from .client import Client
-from .db import Borrowed
+from .db import Borrowed, DB
 from .runtime import Pool
 from .transaction import Transaction, Isolation
 
@@ -174,3 +177,63 @@ def get_postgres_dsn() -> str:
 def get_postgres_dsn_for_db(database: Name = _MAIN) -> str:
     """Return the DSN of one database, its own and no other's, its password included."""
     return get_config().get_dsn(database)
+
+
+def run_schema_from_file(
+    path: str | PathLike[str], database: Name | DB = _MAIN, repeatable: bool = False
+) -> SchemaRun:
+    """Run a schema file in one database, once across all workers (P3); return what became of it.
+
+    The first to come runs it in one transaction; the others wait and find it done. A file that has run and
+    is unchanged is skipped; `-- pgdual: repeatable` in it lets it run again when it has changed, and
+    `-- pgdual: outside` above a statement (at the end) runs that one after the transaction, as CREATE INDEX
+    CONCURRENTLY needs. A file is known by its name, whatever its folder.
+
+    Args:
+        path: The file.
+        database: A database of the default client by name, or one of any other client.
+        repeatable: Run it again if it has changed, even if it does not say so itself.
+
+    Raises:
+        SchemaError: The file is missing, wrong or changed, or the server refused a statement, and nothing of
+            its transaction stays; `line` and `statement` say which. Or the database is a standby.
+        SchemaLockError: Another session holds the lock, or the connection was lost again and again.
+        ConfigurationError: The database is behind a pooler, and POSTGRES_DIRECT_DSN is not set.
+    """
+    return schema.run_schema(_database(database), path, repeatable)
+
+
+def run_vb_schema(path: str | PathLike[str]) -> SchemaRun:
+    """Run a schema file in the virtual broker's database; see `run_schema_from_file`."""
+    return run_schema_from_file(path, Database.VB)
+
+
+def schema_status(database: Name | DB = _MAIN) -> dict[str, Any]:
+    """Return which schema files have run in one database, and who holds the lock on its schema.
+
+    The keys: `files`, a list of dicts (name, path, digest, remaining, ran_at, ran_by, seconds, runs), and
+    `holder`, words or None.
+    """
+    return schema.schema_status(_database(database))
+
+
+def create_commit_table(database: Name | DB = _MAIN) -> bool:
+    """Make the table of commit tokens (T6) where there is none; return whether it was made now.
+
+    Running a schema file makes it, too.
+    """
+    return schema.create_commit_table(_database(database))
+
+
+def prune_commits(older_than: float = 7 * 86_400.0, database: Name | DB = _MAIN) -> int:
+    """Remove the commit tokens (T6) of more than *older_than* seconds ago; return how many those were.
+
+    Raises:
+        UsageError: *older_than* is under an hour: somebody may still ask whether that commit happened, and
+            would be told that it did not.
+    """
+    return schema.prune_commits(_database(database), older_than)
+
+
+def _database(database: Name | DB) -> DB:
+    return database if isinstance(database, DB) else client[database]

@@ -1,0 +1,245 @@
+# Generated from pgdual/_async/schema_lock.py by _generate.py. Do not edit.
+"""The lock under which the schema of a database is changed, by a file or by migrations (P3).
+
+It is an advisory lock in that database, held by the very session that makes the changes: who loses the
+session loses the lock and the changes together. Who does not get it asks again later and holds nothing
+meanwhile, no connection and no snapshot: a waiter in a transaction would block CREATE INDEX CONCURRENTLY.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Final
+
+import psycopg
+
+from pgdual.core.backstops import LIFTED
+from pgdual.core.verdict import is_final
+from pgdual.environment import spellings
+from pgdual.errors import ConfigurationError, SchemaLockError, UsageError
+from pgdual.settings import DatabaseSettings
+
+from .connector import Connector
+from .db import DB
+from .runtime import GRACE, PAUSE, SCOPE, now, owner, sleep, within
+from .schema_queue import Queue
+
+LOCK: Final = 0x706764_75616C  # "pgdual": of all that use advisory locks in this database, us
+_HOLDER = """
+SELECT l.pid, a.usename, a.application_name, host(a.client_addr), a.backend_start, a.state, a.state_change,
+       a.query
+FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
+WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %s AND l.objid = %s AND l.objsubid = 1
+AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+# Rolled back for another's sake, or the server went away: the run is lost, and may begin anew.
+_PASSING = frozenset({"40001", "40P01", "57P01", "57P02", "57P03"})
+_TIME = "%Y-%m-%d %H:%M:%S%z"
+_logger = logging.getLogger("pgdual.schema")
+
+
+class Work:
+    """Something to be done once, by whichever process comes first."""
+
+    def look(self, connection: Any) -> Any:
+        """Return what is to be returned if it is done already; None if it is to be done."""
+        raise NotImplementedError
+
+    def run(self, connection: Any) -> Any:
+        """Do it, with the lock held by *connection*, and return what is to be returned."""
+        raise NotImplementedError
+
+
+class _LostError(Exception):
+    """The run is lost, and nothing that it did in its transaction stays; the cause says why."""
+
+
+def once(database: DB, key: str, work: Work) -> Any:
+    """Return what *work* finds done already, or do it under the lock.
+
+    Raises:
+        SchemaLockError: The lock did not come free in time, and the message says who holds it; or the
+            connection was lost in each of several runs.
+        ConfigurationError: The database is reached through a pooler, and no way past it is known.
+        UsageError: It was called inside a transaction on this database.
+    """
+    if SCOPE.find(database, owner()) is not None:
+        raise UsageError("a schema has transactions of its own: run it outside of db.transaction()")
+    settings = database._get_settings()
+    losses, deadline = 0, now() + settings.schema_lock_wait
+    with Queue(settings, key) as queue:
+        while True:
+            is_last = now() >= deadline
+            holder = None
+            if queue.is_my_turn() or is_last:
+                try:
+                    holder, result = _try(database, work)
+                    if holder is None:
+                        return result
+                except _LostError as lost:
+                    losses = _counted(database, losses, lost)
+            if is_last:
+                wait = f"{settings.schema_lock_wait:g} s (SCHEMA_LOCK_WAIT_SEC)"
+                raise SchemaLockError(f"{database.name}: no lock on its schema within {wait}: {holder}")
+            sleep(min(settings.schema_lock_retry_ms / 1000, max(deadline - now(), 0)))
+
+
+def _counted(database: DB, losses: int, lost: _LostError) -> int:
+    cause = lost.__cause__
+    if losses + 1 < database._database_settings().retry_max_attempts:
+        _logger.warning("[SCHEMA] %s: the run was lost and begins anew: %s", database.name, cause)
+        return losses + 1
+    raise SchemaLockError(
+        f"{database.name}: the run of its schema was lost {losses + 1} times, and rolled back; the last time "
+        f"the server said: {cause}"
+    ) from cause
+
+
+def _try(database: DB, work: Work) -> tuple[str | None, Any]:
+    """Return None and the result, or who has the lock and nothing."""
+    with connection_to(database) as connection:
+        try:
+            found = work.look(connection)
+            if found is not None:
+                return None, found
+            if not _value(connection, "SELECT pg_try_advisory_lock(%s)", LOCK):
+                return holder_of(connection) or "it has just come free", None
+            return None, _locked(connection, work)
+        except psycopg.OperationalError as error:
+            if is_passing(connection, error):
+                raise _LostError from error
+            raise
+
+
+def _locked(connection: Any, work: Work) -> Any:
+    try:
+        found = work.look(connection)  # another may have done it meanwhile
+        return found if found is not None else work.run(connection)
+    finally:
+        with suppress(psycopg.Error, TimeoutError):  # then the session has ended, and the lock with it
+            within(GRACE, _unlock, connection)
+
+
+def _unlock(connection: Any) -> None:
+    try:
+        # After an interruption the session may be in the middle of something.
+        if connection.info.transaction_status is not psycopg.pq.TransactionStatus.IDLE:
+            connection.rollback()
+        connection.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _value(connection: Any, query: str, *args: Any) -> Any:
+    cursor = connection.execute(query, args)
+    (value,) = cursor.fetchone()
+    return value
+
+
+def holder_of(connection: Any) -> str | None:
+    """Return in words who has the lock on the schema, since when, and what it runs; None if nobody."""
+    cursor = connection.execute(_HOLDER, [LOCK >> 32, LOCK & 0xFFFFFFFF])
+    row = cursor.fetchone()
+    if row is None:
+        return None
+    pid, user, application, address, connected, state, changed, query = row
+    words = f"process {pid} of the server holds it"
+    if connected is None:  # of a role that this one may not look at, or gone by now
+        return f"{words}; a role in pg_read_all_stats sees more of it in pg_stat_activity"
+    place = address or "a local socket"
+    return (
+        f"{words} (user {user}, application {application!r}, from {place}), connected since "
+        f"{connected:{_TIME}}, {state} since {changed:{_TIME}}: {' '.join(query.split())[:200]}"
+    )
+
+
+def is_passing(connection: Any, error: psycopg.Error) -> bool:
+    """Return whether the run ended for a reason that lies outside of it."""
+    return bool(connection.closed) or error.sqlstate in _PASSING
+
+
+def connection_to(database: DB) -> Any:
+    """Return a psycopg connection for changing the schema, in autocommit, to be entered with `with`.
+
+    It comes from the pool, so that a worker keeps to its share (P2); with POSTGRES_DIRECT_DSN it is one
+    more, of its own, past the pooler.
+    """
+    settings = database._database_settings()
+    if settings.direct_dsn is not None:
+        return Direct(database, settings)
+    if settings.pooler == "transaction":
+        raise ConfigurationError(_through_pooler(database.name))
+    return Loan(database)
+
+
+def _through_pooler(name: str) -> str:
+    return (
+        f"{name} is reached through a transaction pooler, where a session's lock would be other clients'. "
+        f"Set {spellings(name, 'POSTGRES_DIRECT_DSN')[0]} to the way past it"
+    )
+
+
+class Loan:
+    """A connection of the pool."""
+
+    def __init__(self, database: DB) -> None:
+        self._name = database.name
+        self._loan = database.connection()
+
+    def __enter__(self) -> Any:
+        connection = self._loan.__enter__()
+        try:
+            # N2: what a pooler gives a client for its process id is not that of the server's process.
+            if _value(connection, "SELECT pg_backend_pid()") != connection.pgconn.backend_pid:
+                raise ConfigurationError(_through_pooler(self._name))
+        except BaseException:
+            self._loan.__exit__(None, None, None)
+            raise
+        return connection
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loan.__exit__(kind, error, trace)
+
+
+class Direct:
+    """A connection of its own, by POSTGRES_DIRECT_DSN where there is one."""
+
+    def __init__(self, database: DB, settings: DatabaseSettings) -> None:
+        self._name = database.name
+        dsn = settings.dsn if settings.direct_dsn is None else settings.direct_dsn
+        past = settings.model_copy(update={"dsn": dsn, "pooler": "none"})
+        self._connector = Connector(database.name, past, database._types, database._hooks)
+        self._connection: Any = None
+
+    def __enter__(self) -> Any:
+        connection = self._connect()
+        try:
+            self._connector.configure(connection)
+            if self._connector.pooled:
+                raise ConfigurationError(_through_pooler(self._name))
+            connection.execute(LIFTED)  # D3: a schema run has no time limit
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        return connection
+
+    def _connect(self) -> Any:
+        deadline = now() + self._connector.settings.pool_timeout  # D1: all attempts together
+        while True:
+            try:
+                return psycopg.Connection.connect(self._connector.conninfo(), autocommit=True)
+            except psycopg.OperationalError as error:
+                if is_final(error) or now() + PAUSE > deadline:
+                    raise
+            sleep(PAUSE)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()

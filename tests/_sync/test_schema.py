@@ -1,0 +1,301 @@
+# Generated from tests/_async/test_schema.py by _generate.py. Do not edit.
+"""P3: a schema file runs once across all workers, whole or not at all, and says where it went wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pgdual.sync import create_commit_table, prune_commits, run_schema_from_file, schema_status
+from pgdual.errors import ConfigurationError, SchemaError, SchemaLockError, UsageError
+from tests.pgbouncer import PgBouncer
+
+from .clients import client_of, first, outside, prepare
+from .runtime import gather, spawn, wait_until
+from .schemas import COUNTED, GATED, client_with, file_of, gate, is_gated, runs, tables
+
+LOCK = 0x706764_75616C
+WAITER = "from pg_stat_activity a where application_name = 'waiter'"
+HELD_BY_WAITER = (
+    f"select state, query {WAITER} and state <> 'active' and (backend_xmin is not null or xact_start is not "
+    "null or exists (select from pg_locks l where l.pid = a.pid))"
+)
+
+
+def test_it_runs_once(main_dsn: str, tmp_path: Path) -> None:
+    """P3: the first call runs the file and records it, the second finds it done."""
+    file = file_of(tmp_path, COUNTED)
+    with client_with(main_dsn) as client:
+        first_run = run_schema_from_file(file, client["main"])
+        again = run_schema_from_file(str(file), client["main"])
+        status = schema_status(client["main"])
+    assert (first_run.ran, first_run.statements, again.ran, again.statements) == (True, 3, False, 0)
+    assert first_run.digest == again.digest
+    assert runs(main_dsn) == (1, 1)
+    (row,) = status["files"]
+    assert (row["name"], row["path"], row["digest"]) == ("tradecore.sql", str(file), first_run.digest)
+    assert (row["remaining"], row["runs"]) == (0, 1)
+    assert row["ran_by"].startswith("postgres from ")
+    assert 0 < row["seconds"] <= first_run.seconds
+    assert status["holder"] is None
+
+
+def test_many_at_once(main_dsn: str, tmp_path: Path) -> None:
+    """P3: of eight clients that come at once one runs the file; all return, and one says that it ran."""
+    file = file_of(tmp_path, COUNTED)
+
+    def work() -> bool:
+        with client_with(main_dsn) as client:
+            return (run_schema_from_file(file, client["main"])).ran
+
+    assert sorted(gather(*[work] * 8)) == [False] * 7 + [True]
+    assert runs(main_dsn) == (1, 1)
+
+
+def test_a_waiter_holds_nothing(main_dsn: str, tmp_path: Path) -> None:
+    """P3: while one runs the file the other waits without a lock, a transaction or a snapshot."""
+    file = file_of(tmp_path, GATED)
+    with client_with(main_dsn) as one, client_with(main_dsn, {"application_name": "waiter"}) as two:
+        with gate(main_dsn) as door:
+            with spawn(lambda: run_schema_from_file(file, one["main"])) as running:
+                wait_until(lambda: is_gated(main_dsn))
+                with spawn(lambda: run_schema_from_file(file, two["main"])) as waiting:
+                    wait_until(lambda: first(main_dsn, f"select 1 {WAITER}"))
+                    for _ in range(40):  # some 200 ms, four tries
+                        assert outside(main_dsn, HELD_BY_WAITER) == []
+                    assert not waiting.is_done()
+                    door.close()
+                    assert (running.result()).ran
+                    assert not (waiting.result()).ran
+    assert runs(main_dsn) == (1, 1)
+
+
+def test_a_changed_file(main_dsn: str, tmp_path: Path) -> None:
+    """P3: a file that has changed is refused, unless it or the caller says that it may run again."""
+    with client_with(main_dsn) as client:
+        db = client["main"]
+        run_schema_from_file(file_of(tmp_path, COUNTED), db)
+        more = "INSERT INTO runs DEFAULT VALUES;"
+        with pytest.raises(SchemaError, match=r"tradecore\.sql has changed since it ran.*repeatable"):
+            run_schema_from_file(file_of(tmp_path, more), db)
+        assert runs(main_dsn) == (1, 1)
+        assert (run_schema_from_file(file_of(tmp_path, more), db, repeatable=True)).ran
+        assert runs(main_dsn) == (2, 2)
+        marked = file_of(tmp_path, f"-- what is here\n-- pgdual: repeatable\n{more}")
+        assert [(run_schema_from_file(marked, db)).ran for _ in range(2)] == [True, False]
+        assert runs(main_dsn) == (3, 3)
+
+
+def test_a_mistake_in_line_40(main_dsn: str, tmp_path: Path) -> None:
+    """P3: a syntax error names file, line and statement, and nothing of the file stays."""
+    file = file_of(tmp_path, COUNTED + "\n" * 34 + "CREATE TABLE u (\n  id int,\n  bad bad bad\n);\n")
+    with client_with(main_dsn) as client:
+        with pytest.raises(SchemaError) as caught:
+            run_schema_from_file(file, client["main"])
+        error = caught.value
+        assert (error.path, error.line, error.sqlstate) == (str(file), 40, "42601")
+        assert error.statement.startswith("CREATE TABLE u (")
+        assert str(error).startswith(f'main: {file}, line 40: syntax error at or near "bad" (42601): CREATE')
+        assert isinstance(error.__cause__, psycopg.errors.SyntaxError)
+        assert tables(main_dsn) == set()
+        assert (schema_status(client["main"]))["files"] == []
+        assert (run_schema_from_file(file_of(tmp_path, COUNTED), client["main"])).ran
+
+
+def test_a_constraint_at_commit(main_dsn: str, tmp_path: Path) -> None:
+    """L2: what the server finds only at COMMIT is an error of the file, and nothing of it stays."""
+    text = (
+        "CREATE TABLE a (id int PRIMARY KEY, b int REFERENCES a DEFERRABLE INITIALLY DEFERRED);"
+        "INSERT INTO a VALUES (1, 2);"
+    )
+    with client_with(main_dsn) as client:
+        with pytest.raises(SchemaError, match=r"tradecore\.sql: .*foreign key.*23503"):
+            run_schema_from_file(file_of(tmp_path, text), client["main"])
+    assert tables(main_dsn) == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("SELECT 1;\nBEGIN;\nSELECT 2;\nCOMMIT;", 2, "BEGIN is in it"),
+        ("SELECT 1;\n\n\\connect other\nSELECT 2;", 3, "command of psql"),
+        ("SELECT 1;\nSELECT 'x;\n", 0, "never ends"),
+        ("-- nothing\n", 0, "no statement"),
+        ("COPY t FROM stdin;", 1, "COPY"),
+        ("SELECT 1;\n-- pgdual: repeteable\nSELECT 2;", 2, "repeteable` means nothing"),
+    ],
+)
+def test_what_is_refused(main_dsn: str, tmp_path: Path, text: str, line: int, said: str) -> None:
+    """P3: a file that would commit by itself, or that only psql can run, is refused before it is sent."""
+    with client_with(main_dsn) as client:
+        with pytest.raises(SchemaError, match=said) as caught:
+            run_schema_from_file(file_of(tmp_path, text), client["main"])
+        assert caught.value.line == line
+        assert not client["main"].stats()["calls"]
+    assert tables(main_dsn) == set()
+
+
+def test_a_missing_file(main_dsn: str, tmp_path: Path) -> None:
+    """A file that is not there, or is no text, is named."""
+    with client_with(main_dsn) as client:
+        with pytest.raises(SchemaError, match=r"main: the schema file .*none\.sql cannot be read: No such"):
+            run_schema_from_file(tmp_path / "none.sql", client["main"])
+        (tmp_path / "latin.sql").write_bytes(b"SELECT '\xe9'")
+        with pytest.raises(SchemaError, match="it is not UTF-8"):
+            run_schema_from_file(tmp_path / "latin.sql", client["main"])
+
+
+def test_no_transaction(main_dsn: str, tmp_path: Path) -> None:
+    """P3: what cannot be in a transaction is marked; the error for one that is not marked says how."""
+    index = "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS t_n ON t (n);"
+    table = "CREATE TABLE t (n int);\nINSERT INTO t VALUES (1), (1);\n"
+    with client_with(main_dsn) as client:
+        db = client["main"]
+        with pytest.raises(SchemaError, match=r"line 3: .*cannot run inside.*-- pgdual: outside") as caught:
+            run_schema_from_file(file_of(tmp_path, table + index), db)
+        assert caught.value.sqlstate == "25001"
+        file = file_of(tmp_path, f"{table}-- pgdual: outside\n{index}\n-- pgdual: outside\nVACUUM t;")
+        with pytest.raises(SchemaError, match="line 4: could not create unique index"):
+            run_schema_from_file(file, db)
+        # Its transaction stays, and an index that is not valid; what is left to do is known.
+        assert first(main_dsn, "select remaining from pgdual_schema") == 2
+        assert first(main_dsn, "select indisvalid from pg_index where indexrelid = 't_n'::regclass") is False
+        outside(main_dsn, "delete from t where ctid = (select min(ctid) from t)")
+        run = run_schema_from_file(file, db)
+        assert (run.ran, run.statements) == (True, 2)
+        assert first(main_dsn, "select indisvalid from pg_index where indexrelid = 't_n'::regclass") is True
+        assert first(main_dsn, "select count(*) from t") == 1
+        assert outside(main_dsn, "select remaining, digest = %s from pgdual_schema", run.digest) == [
+            (0, True)
+        ]
+        assert not (run_schema_from_file(file, db)).ran
+
+
+def test_the_session_is_lost(main_dsn: str, tmp_path: Path) -> None:
+    """P3: losing the connection loses the run; it begins anew, and has run once."""
+    file = file_of(tmp_path, GATED)
+    ours = "select pg_terminate_backend(pid, 5000) from pg_locks where locktype = 'advisory' and not granted"
+    with client_with(main_dsn) as client:
+        with gate(main_dsn):
+            with spawn(lambda: run_schema_from_file(file, client["main"])) as running:
+                wait_until(lambda: is_gated(main_dsn))
+                outside(main_dsn, ours)
+                wait_until(lambda: is_gated(main_dsn))
+                assert tables(main_dsn) == set()
+                outside(main_dsn, ours)
+                wait_until(lambda: is_gated(main_dsn))
+                outside(main_dsn, ours)
+                with pytest.raises(SchemaLockError, match=r"main: .*lost 3 times.*terminating"):
+                    running.result()
+        assert tables(main_dsn) == set()
+        assert (run_schema_from_file(file, client["main"])).ran
+    assert runs(main_dsn) == (1, 1)
+
+
+def test_a_stuck_holder(main_dsn: str, tmp_path: Path) -> None:
+    """P3: a lock that does not come free is an error that says who holds it, since when, and its query."""
+    file = file_of(tmp_path, COUNTED)
+    with client_with(main_dsn, schema_lock_wait=0.3) as client:
+        with psycopg.connect(main_dsn, autocommit=True, application_name="stuck") as holder:
+            holder.execute("select pg_advisory_lock(%s)", [LOCK])
+            with pytest.raises(SchemaLockError) as caught:
+                run_schema_from_file(file, client["main"])
+            said = str(caught.value)
+            assert said.startswith(
+                "main: no lock on its schema within 0.3 s (SCHEMA_LOCK_WAIT_SEC): process "
+            )
+            for part in (
+                f"process {holder.info.backend_pid} of the server",
+                "user postgres, application 'stuck', from 127.0.0.1",
+                "connected since 20",
+                "idle since 20",
+                ": select pg_advisory_lock",
+            ):
+                assert part in said
+            assert "stuck" in (schema_status(client["main"]))["holder"]
+        assert (run_schema_from_file(file, client["main"])).ran
+
+
+def test_a_role_without_rights(main_dsn: str, tmp_path: Path) -> None:
+    """A role that may not create tables is told so, and skips what another has run."""
+    role = f"reader_{main_dsn.rpartition('_')[2]}"
+    prepare(main_dsn, "revoke create on schema public from public", f"create role {role} login")
+    try:
+        file = file_of(tmp_path, COUNTED)
+        with client_with(main_dsn, {"dsn": main_dsn.replace("postgres@", f"{role}@")}) as client:
+            with pytest.raises(SchemaError, match=r"permission denied for schema public \(42501\); grant it"):
+                run_schema_from_file(file, client["main"])
+            with client_with(main_dsn) as other:
+                run_schema_from_file(file, other["main"])
+            with pytest.raises(SchemaError, match="permission denied for table pgdual_schema"):
+                run_schema_from_file(file, client["main"])
+            prepare(main_dsn, f"grant select on pgdual_schema to {role}")
+            assert not (run_schema_from_file(file, client["main"])).ran
+    finally:
+        prepare(main_dsn, f"drop owned by {role}", f"drop role {role}")
+
+
+def test_passwords_are_masked(main_dsn: str, tmp_path: Path) -> None:
+    """A password in a statement that fails is in no message, attribute or cause."""
+    file = file_of(tmp_path, "CREATE ROLE somebody LOGIN PASSWORD 'hunter2' NONSENSE;")
+    with client_with(main_dsn) as client:
+        with pytest.raises(SchemaError, match="NONSENSE") as caught:
+            run_schema_from_file(file, client["main"])
+    error = caught.value
+    assert "hunter2" not in f"{error} {error.statement} {error.__cause__} {error.__context__}"
+
+
+def test_the_file_changes_the_session(main_dsn: str, tmp_path: Path) -> None:
+    """L7: a file may set its search_path, as one from pg_dump does; the record and the pool do not notice."""
+    text = "CREATE SCHEMA app;\nSELECT set_config('search_path', 'app', false);\nCREATE TABLE t (id int);\n"
+    with client_with(main_dsn, {"pool_max_size": 1}) as client:
+        assert (run_schema_from_file(file_of(tmp_path, text), client["main"])).ran
+        assert client["main"].fetchval("show search_path") == '"$user", public'
+        assert client["main"].fetchval("select count(*) from pgdual_schema") == 1
+        assert first(main_dsn, "select count(*) from app.t") == 0
+
+
+def test_inside_a_transaction(main_dsn: str, tmp_path: Path) -> None:
+    """A schema run inside db.transaction() would not be part of it, and is refused."""
+    with client_with(main_dsn) as client:
+        with pytest.raises(UsageError, match=r"outside of db\.transaction"):
+            with client["main"].transaction():
+                run_schema_from_file(file_of(tmp_path, COUNTED), client["main"])
+
+
+def test_behind_a_pooler(pooler: PgBouncer, main_dsn: str, tmp_path: Path) -> None:
+    """N2, P3: a lock through a transaction pooler would be others'; POSTGRES_DIRECT_DSN leads past it."""
+    file = file_of(tmp_path, COUNTED)
+    way = pooler.through(main_dsn)
+    for option in ("none", "transaction"):
+        with client_of(main=way, pooler=option) as client:
+            with pytest.raises(ConfigurationError, match="Set POSTGRES_DIRECT_DSN"):
+                run_schema_from_file(file, client["main"])
+    with client_of(main=way, pooler="transaction", direct_dsn=way) as client:
+        with pytest.raises(ConfigurationError, match="Set POSTGRES_DIRECT_DSN"):
+            run_schema_from_file(file, client["main"])
+    assert tables(main_dsn) == set()
+    with client_of(main=way, pooler="transaction", direct_dsn=main_dsn) as client:
+        assert (run_schema_from_file(file, client["main"])).ran
+        assert client["main"].fetchval("select count(*) from runs") == 1
+
+
+def test_the_table_of_commit_tokens(main_dsn: str) -> None:
+    """T6: it is made once, a token's age is that of its insert, and only old ones are removed."""
+    with client_with(main_dsn) as client:
+        db = client["main"]
+        assert create_commit_table(db)
+        assert not create_commit_table(db)
+        with db.transaction() as tx:
+            tx.fetch("select pg_sleep(0.01)")
+            tx.execute("insert into pgdual_commit values (gen_random_uuid())")
+            assert tx.fetchval("select min(made_at) > now() from pgdual_commit")
+        old = "select gen_random_uuid(), now() - interval '2 hours' from generate_series(1, 3)"
+        db.execute(f"insert into pgdual_commit {old}")
+        assert prune_commits(database=db) == 0
+        with pytest.raises(UsageError, match="older_than is 60 s"):
+            prune_commits(60, db)
+        assert prune_commits(3600, db) == 3
+        assert db.fetchval("select count(*) from pgdual_commit") == 1
