@@ -24,7 +24,7 @@ from pgdual.errors import SchemaError, UsageError
 
 __all__ = ["Schema", "SchemaRun", "concurrent_index", "failure", "is_done", "masked", "read"]
 
-_WORD = re.compile(r"^[ \t]*--[ \t]*pgdual:[ \t]*(.*?)[ \t]*$", re.MULTILINE)
+_WORD = re.compile(r"^[ \t]*--[ \t]*pgdual:[ \t]*(.*?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
 _REPEATABLE: Final = "repeatable"
 _OUTSIDE: Final = "outside"
 _PASSWORD = re.compile(
