@@ -1,10 +1,11 @@
 """An ASGI application on two databases, with its schema run once however many workers start at once.
 
-    GRANIAN_WORKERS=4 granian --interface asgi --respawn-failed-workers --working-dir examples tradecore_asgi:app
+    cd examples
+    GRANIAN_WORKERS=4 granian --interface asgi --respawn-failed-workers tradecore_asgi:app
 
-`GRANIAN_WORKERS` tells Granian how many workers to start, and pgdual by how many its pools are shared. Without
-`--respawn-failed-workers` one worker that is killed ends the server. `POSTGRES_DSN` and `VB_POSTGRES_DSN` say where
-the databases are, `SCHEMAS` in which folder the schema files.
+`GRANIAN_WORKERS` tells Granian how many workers to start, and pgdual by how many its pools are shared.
+Without `--respawn-failed-workers` one worker that is killed ends the server. `POSTGRES_DSN` and
+`VB_POSTGRES_DSN` say where the databases are, `SCHEMAS` in which folder the schema files.
 
     GET /            who answers, and how many users and accounts there are
     POST /users      a new user, with an account at the virtual broker

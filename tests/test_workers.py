@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import signal
@@ -136,8 +137,8 @@ def test_the_worker_that_runs_the_schema_is_killed(
             made = "select count(*) from pg_tables where tablename = 'runs'"
             wait_until(lambda: first(as_postgres(dsns[0]), made), timeout=120)
             seconds = monotonic() - started
-            record_property("seconds", seconds)
-            print(f"taken over after {seconds:.1f} s ({queue})")
+            record_property("taken over after", seconds)
+            logging.getLogger("tests").info("taken over after %.1f s, %s", seconds, queue)
             running.wait_ready()
             assert counted(dsns) == [[1, 1], [1, 1]]
             assert running.ask()["users"] == 0
