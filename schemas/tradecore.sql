@@ -7,6 +7,8 @@
 -- key is the first column of some index, for the join and for the check when its parent is deleted.
 -- A composite index serves its first column too, so (user_id, status) is also the index on user_id.
 
+-- pgdual: repeatable
+
 CREATE TABLE IF NOT EXISTS users (
     id            UUID PRIMARY KEY,
     email         VARCHAR(255) NOT NULL UNIQUE,

@@ -6,6 +6,8 @@
 -- Users and orders of the main database are known here by their ids alone: no foreign key reaches
 -- across databases. For the indexes see tradecore.sql.
 
+-- pgdual: repeatable
+
 CREATE TABLE IF NOT EXISTS vb_accounts (
     id         UUID PRIMARY KEY,
     user_id    UUID NOT NULL,  -- a user of the main database

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = ["_generate errors", "dsn environment", "settings", "core", "_async _sync", "aio sync"]
-LAYERS += ["sources observe embedded testing", "cli", "__init__ __main__"]
+LAYERS += ["sources observe embedded testing migrations", "cli", "__init__ __main__"]
 LAYER = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms.split()}
 SIDES = [{"_async", "aio"}, {"_sync", "sync"}]
 WAITING = {"asyncio", "selectors", "threading", "time", "psycopg_pool"}

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from pgdual.cli.demo import demo
+from pgdual.cli.migrate import app as migrate
+from pgdual.cli.schema import app as schema
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,6 +18,8 @@ app = typer.Typer(
     help="A PostgreSQL client with an async and a blocking face of one shape.",
 )
 app.command()(demo)
+app.add_typer(schema, name="schema")
+app.add_typer(migrate, name="migrate")
 
 
 def _say_version(wanted: bool) -> None:
