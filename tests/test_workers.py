@@ -94,7 +94,7 @@ def cold_start(pair: tuple[Postgres, Postgres], schemas: Path) -> None:
         for database in ("main", "vb"):
             assert len(running.said(rf"\[SCHEMA\] {database}: .* ran, ")) == 1
             assert len(running.said(rf"\[SCHEMA\] {database}: .* has run before")) == WORKERS - 1
-        with ThreadPoolExecutor(16) as clients:
+        with ThreadPoolExecutor(12) as clients:
             added = [clients.submit(running.ask, "POST", "/users") for _ in range(100)]
             most = max(connections(dsn) for dsn in dsns for _ in range(5))
             assert len({one.result()["id"] for one in added}) == 100

@@ -80,7 +80,7 @@ def once(database: DB, key: str, work: Work) -> Any:
                         return result
                 except _LostError as lost:
                     losses = _counted(database, losses, lost)
-            if is_last:
+            if is_last and holder is not None:
                 wait = f"{settings.schema_lock_wait:g} s (SCHEMA_LOCK_WAIT_SEC)"
                 raise SchemaLockError(f"{database.name}: no lock on its schema within {wait}: {holder}")
             sleep(min(settings.schema_lock_retry_ms / 1000, max(deadline - now(), 0)))

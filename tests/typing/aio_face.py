@@ -10,8 +10,11 @@ from pgdual.aio import (
     AsyncDB,
     AsyncTransaction,
     Record,
+    SchemaRun,
     db,
     execute_for_db,
+    prune_commits,
+    run_schema_from_file,
 )
 
 
@@ -68,3 +71,5 @@ async def clients() -> None:
 async def guide() -> None:
     """The guide's functions give what the methods give."""
     assert_type(await execute_for_db("select 1", database="vb"), str)
+    assert_type(await run_schema_from_file("x.sql", database=db, repeatable=True), SchemaRun)
+    assert_type(await prune_commits(3600, "vb"), int)

@@ -9,9 +9,12 @@ from pgdual.sync import (
     DB,
     Client,
     Record,
+    SchemaRun,
     Transaction,
     db,
     execute_for_db,
+    prune_commits,
+    run_schema_from_file,
 )
 
 
@@ -68,3 +71,5 @@ def clients() -> None:
 def guide() -> None:
     """The guide's functions give what the methods give."""
     assert_type(execute_for_db("select 1", database="vb"), str)
+    assert_type(run_schema_from_file("x.sql", database=db, repeatable=True), SchemaRun)
+    assert_type(prune_commits(3600, "vb"), int)

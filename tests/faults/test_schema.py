@@ -1,0 +1,116 @@
+"""P3: a schema run whose answer is lost, whose caller gives up, whose server dies, or on a standby."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import anyio
+import pytest
+import redis
+
+from pgdual import aio, sync
+from pgdual.embedded import Template, Valkey
+from pgdual.errors import SchemaError
+from tests._async import schemas as asynchronous
+from tests._sync.clients import left_open, outside
+from tests._sync.runtime import spawn, wait_until
+from tests._sync.schemas import COUNTED, GATED, client_with, file_of, gate, is_gated, runs, tables
+
+from .proxy import Proxy
+from .standby import Standby, caught_up, missing
+
+
+def test_the_answer_to_commit_is_lost(main_dsn: str, proxy: Proxy, tmp_path: Path) -> None:
+    """O1, P3: a run whose COMMIT happened but was not confirmed is found done, and not run again."""
+    file = file_of(tmp_path, COUNTED)
+    with client_with(proxy.dsn(main_dsn)) as client:
+        client["main"].fetchval("select 1")
+        proxy.cut_on(b"COMMIT")
+        assert not sync.run_schema_from_file(file, client["main"]).ran
+        assert proxy.is_cut()
+    assert runs(main_dsn) == (1, 1)
+
+
+async def test_the_answer_to_commit_is_lost_async(main_dsn: str, proxy: Proxy, tmp_path: Path) -> None:
+    """O1, P3: the same on the async face."""
+    file = file_of(tmp_path, COUNTED)
+    async with asynchronous.client_with(proxy.dsn(main_dsn)) as client:
+        await client["main"].fetchval("select 1")
+        proxy.cut_on(b"COMMIT")
+        assert not (await aio.run_schema_from_file(file, client["main"])).ran
+        assert proxy.is_cut()
+    assert runs(main_dsn) == (1, 1)
+
+
+def test_the_network_breaks(main_dsn: str, proxy: Proxy, tmp_path: Path) -> None:
+    """P3: a connection that is reset in the middle loses the run, which begins anew; nothing is doubled."""
+    file = file_of(tmp_path, GATED)
+    with client_with(proxy.dsn(main_dsn)) as client, gate(main_dsn) as door:
+        running = spawn(lambda: sync.run_schema_from_file(file, client["main"]))
+        wait_until(lambda: is_gated(main_dsn))
+        proxy.reset()
+        wait_until(lambda: not is_gated(main_dsn))  # D3: the server notices that its client is gone
+        wait_until(lambda: is_gated(main_dsn))
+        assert tables(main_dsn) == set()
+        door.close()
+        assert running.result(timeout=20).ran
+    assert runs(main_dsn) == (1, 1)
+
+
+@pytest.mark.parametrize("way", ["pool", "direct"])
+def test_the_server_dies(template: Template, tmp_path: Path, way: str) -> None:
+    """P3: a server killed in the middle has nothing of the run; once it is back the run begins anew."""
+    file = file_of(tmp_path, GATED)
+    with template.postgres() as server:
+        direct = {"direct_dsn": server.dsn} if way == "direct" else {}
+        with client_with(server.dsn, direct) as client, gate(server.dsn):
+            running = spawn(lambda: sync.run_schema_from_file(file, client["main"]))
+            wait_until(lambda: is_gated(server.dsn))
+            server.kill()
+            server.start()
+            assert running.result(timeout=20).ran
+        assert runs(server.dsn) == (1, 1)
+
+
+async def test_the_caller_gives_up(main_dsn: str, tmp_path: Path) -> None:
+    """D4: a cancelled run leaves no lock, no transaction and no table; a cancelled wait leaves no key."""
+    file = file_of(tmp_path, GATED)
+    with Valkey() as valkey, redis.Redis.from_url(valkey.url) as look:
+        async with asynchronous.client_with(main_dsn, redis_url=valkey.url) as client:
+            with gate(main_dsn) as door:
+                running = asyncio.create_task(aio.run_schema_from_file(file, client["main"]))
+                await asyncio.to_thread(wait_until, lambda: is_gated(main_dsn))
+                with anyio.move_on_after(0.2) as scope:
+                    await aio.run_schema_from_file(file, client["main"])
+                assert scope.cancelled_caught
+                running.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await running
+                assert look.keys() == []
+                door.close()
+            await asyncio.to_thread(wait_until, lambda: not left_open(main_dsn))
+            assert outside(main_dsn, "select pid from pg_locks where locktype = 'advisory'") == []
+            assert tables(main_dsn) == set()
+            assert (await aio.run_schema_from_file(file, client["main"])).ran
+    assert runs(main_dsn) == (1, 1)
+
+
+def test_a_standby(template: Template, tmp_path: Path) -> None:
+    """P3: on a standby a file that has run on its primary is skipped, and any other is refused."""
+    if missing():
+        pytest.skip(missing())
+    file = file_of(tmp_path, COUNTED)
+    with (
+        template.postgres() as primary,
+        Standby(primary) as standby,
+        client_with(standby.dsn) as there,
+        client_with(primary.dsn) as here,
+    ):
+        with pytest.raises(
+            SchemaError, match=r"main: .*tradecore\.sql has not run here.* is a standby: run it"
+        ):
+            sync.run_schema_from_file(file, there["main"])
+        assert sync.run_schema_from_file(file, here["main"]).ran
+        caught_up(primary, standby)
+        assert not sync.run_schema_from_file(file, there["main"]).ran
