@@ -79,11 +79,24 @@ async def test_the_owner_renews_its_key(main_dsn: str, valkey: Valkey, look: Any
                 assert 250 < least < 750  # 600 but for the delays of a busy machine
                 look.set(KEY, "another", px=500)  # as after a pause longer than the ttl
                 await wait_until(lambda: look.get(KEY) is None, timeout=2)
+                door.close()
+                assert (await running.result()).ran
+    assert runs(main_dsn) == (1, 1)
+
+
+async def test_a_key_that_is_anothers_by_now(
+    main_dsn: str, valkey: Valkey, look: Any, tmp_path: Path
+) -> None:
+    """P3: at its end a run gives up its own key and leaves another's alone."""
+    file = file_of(tmp_path, GATED)
+    async with queued(main_dsn, valkey.url) as client:
+        with gate(main_dsn) as door:
+            async with spawn(lambda: run_schema_from_file(file, client["main"])) as running:
+                await wait_until(lambda: is_gated(main_dsn))
                 look.set(KEY, "another")
                 door.close()
                 assert (await running.result()).ran
     assert look.get(KEY) == "another"
-    assert runs(main_dsn) == (1, 1)
 
 
 async def test_the_key_of_a_worker_that_was_killed(

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
+from pgdual._sync import schema_lock
 from pgdual.sync import create_commit_table, prune_commits, run_schema_from_file, schema_status
 from pgdual.errors import ConfigurationError, SchemaError, SchemaLockError, UsageError
 from tests.pgbouncer import PgBouncer
@@ -16,7 +18,6 @@ from .clients import client_of, first, outside, prepare
 from .runtime import gather, spawn, wait_until
 from .schemas import COUNTED, GATED, client_with, file_of, gate, is_gated, runs, tables
 
-LOCK = 0x706764_75616C
 WAITER = "from pg_stat_activity a where application_name = 'waiter'"
 HELD_BY_WAITER = (
     f"select state, query {WAITER} and state <> 'active' and (backend_xmin is not null or xact_start is not "
@@ -31,6 +32,7 @@ def test_it_runs_once(main_dsn: str, tmp_path: Path) -> None:
         first_run = run_schema_from_file(file, client["main"])
         again = run_schema_from_file(str(file), client["main"])
         status = schema_status(client["main"])
+        assert outside(main_dsn, "select pid from pg_locks where locktype = 'advisory'") == []
     assert (first_run.ran, first_run.statements, again.ran, again.statements) == (True, 3, False, 0)
     assert first_run.digest == again.digest
     assert runs(main_dsn) == (1, 1)
@@ -69,6 +71,25 @@ def test_a_waiter_holds_nothing(main_dsn: str, tmp_path: Path) -> None:
                     door.close()
                     assert (running.result()).ran
                     assert not (waiting.result()).ran
+    assert runs(main_dsn) == (1, 1)
+
+
+def test_another_was_quicker(main_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P3: who gets the lock after another has run the file since it looked finds it done."""
+    file = file_of(tmp_path, COUNTED)
+    ask, quicker = schema_lock._value, []
+
+    def late(connection: Any, query: str, *args: Any) -> Any:
+        if "pg_try_advisory_lock" in query and not quicker:
+            quicker.append(True)
+            with client_with(main_dsn) as other:
+                assert (run_schema_from_file(file, other["main"])).ran
+        return ask(connection, query, *args)
+
+    monkeypatch.setattr(schema_lock, "_value", late)
+    with client_with(main_dsn) as client:
+        assert not (run_schema_from_file(file, client["main"])).ran
+    assert quicker
     assert runs(main_dsn) == (1, 1)
 
 
@@ -189,7 +210,7 @@ def test_a_stuck_holder(main_dsn: str, tmp_path: Path) -> None:
     file = file_of(tmp_path, COUNTED)
     with client_with(main_dsn, schema_lock_wait=0.3) as client:
         with psycopg.connect(main_dsn, autocommit=True, application_name="stuck") as holder:
-            holder.execute("select pg_advisory_lock(%s)", [LOCK])
+            holder.execute("select pg_advisory_lock(%s)", [schema_lock.LOCK])
             with pytest.raises(SchemaLockError) as caught:
                 run_schema_from_file(file, client["main"])
             said = str(caught.value)
