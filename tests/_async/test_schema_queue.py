@@ -16,6 +16,7 @@ import redis
 
 from pgdual.aio import AsyncClient, run_schema_from_file
 from pgdual.embedded import Valkey
+from tests.faults.proxy import Proxy
 
 from .runtime import gather, sleep, spawn, wait_until
 from .schemas import COUNTED, GATED, client_with, file_of, gate, is_gated, runs
@@ -180,6 +181,18 @@ async def test_it_freezes(main_dsn: str, tmp_path: Path, caplog: pytest.LogCaptu
             os.kill(pid, signal.SIGCONT)
         assert took < 6
         assert "[SCHEMA QUEUE] Redis failed (TimeoutError)" in caplog.text
+
+
+async def test_it_gets_slow(
+    main_dsn: str, valkey: Valkey, look: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """P3: a Redis that takes longer than a look may take is left out; the renewals in the middle fail, too."""
+    with Proxy(valkey.port) as network:
+        url = valkey.url.replace(f":{valkey.port}/", f":{network.port}/")
+        took = await run_beside(main_dsn, url, tmp_path, lambda: network.latency(0.6), schema_lock_ttl=0.6)
+    assert took < 6
+    assert "[SCHEMA QUEUE] Redis failed (TimeoutError)" in caplog.text
+    await wait_until(lambda: look.keys() == [])  # the key that nobody could give up has an end
 
 
 async def test_it_never_answers(main_dsn: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

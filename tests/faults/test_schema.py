@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import anyio
@@ -94,6 +98,28 @@ async def test_the_caller_gives_up(main_dsn: str, tmp_path: Path) -> None:
             assert tables(main_dsn) == set()
             assert (await aio.run_schema_from_file(file, client["main"])).ran
     assert runs(main_dsn) == (1, 1)
+
+
+def test_ctrl_c(main_dsn: str, tmp_path: Path) -> None:
+    """D4: Ctrl-C in a blocking run leaves no lock and no table, and the client goes on."""
+    file = file_of(tmp_path, GATED)
+    code = f"""
+from pgdual.sync import db, run_schema_from_file
+try:
+    run_schema_from_file({str(file)!r})
+except KeyboardInterrupt:
+    print(db.fetchval("select 'goes on'"), db.fetchval("select count(*) from pg_locks where objid = 42"))
+"""
+    with gate(main_dsn):
+        environment = {**os.environ, "POSTGRES_DSN": main_dsn}
+        with subprocess.Popen(
+            [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE
+        ) as running:
+            wait_until(lambda: is_gated(main_dsn))
+            running.send_signal(signal.SIGINT)
+            assert running.communicate(timeout=10)[0] == b"goes on 1\n"  # the gate's own
+        assert tables(main_dsn) == set()
+        assert outside(main_dsn, "select pid from pg_locks where locktype = 'advisory' and objid <> 42") == []
 
 
 def test_a_standby(template: Template, tmp_path: Path) -> None:
