@@ -45,12 +45,10 @@ class AsyncConnector:
             )
 
     def configured(self) -> None:
-        """Hear that a connection was made and is ready."""
-        raise NotImplementedError
+        """Hear that a connection was made and is ready; a fleet does."""
 
     def not_connected(self, error: Exception) -> None:
-        """Hear why a connection could not be made."""
-        raise NotImplementedError
+        """Hear why a connection could not be made; a fleet does."""
 
     def conninfo(self) -> str:
         """Return what to connect with now: a rotated password or DSN is taken up."""

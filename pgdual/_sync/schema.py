@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS {} (
 _COMMIT = sql.SQL("""
 CREATE TABLE IF NOT EXISTS {} (
     token   uuid PRIMARY KEY,
+    void    boolean NOT NULL DEFAULT false, -- whoever committed with it never did and never can
     made_at timestamptz NOT NULL DEFAULT clock_timestamp()
 )""")
 _LAST = sql.SQL("SELECT id, digest, remaining FROM {} WHERE name = %s ORDER BY id DESC LIMIT 1")

@@ -300,10 +300,10 @@ async def test_the_table_of_commit_tokens(main_dsn: str) -> None:
         assert not await create_commit_table(db)
         async with db.transaction() as tx:
             await tx.fetch("select pg_sleep(0.01)")
-            await tx.execute("insert into pgdual_commit values (gen_random_uuid())")
+            await tx.execute("insert into pgdual_commit (token) values (gen_random_uuid())")
             assert await tx.fetchval("select min(made_at) > now() from pgdual_commit")
         old = "select gen_random_uuid(), now() - interval '2 hours' from generate_series(1, 3)"
-        await db.execute(f"insert into pgdual_commit {old}")
+        await db.execute(f"insert into pgdual_commit (token, made_at) {old}")
         assert await prune_commits(database=db) == 0
         with pytest.raises(UsageError, match="older_than is 60 s"):
             await prune_commits(60, db)

@@ -301,10 +301,10 @@ def test_the_table_of_commit_tokens(main_dsn: str) -> None:
         assert not create_commit_table(db)
         with db.transaction() as tx:
             tx.fetch("select pg_sleep(0.01)")
-            tx.execute("insert into pgdual_commit values (gen_random_uuid())")
+            tx.execute("insert into pgdual_commit (token) values (gen_random_uuid())")
             assert tx.fetchval("select min(made_at) > now() from pgdual_commit")
         old = "select gen_random_uuid(), now() - interval '2 hours' from generate_series(1, 3)"
-        db.execute(f"insert into pgdual_commit {old}")
+        db.execute(f"insert into pgdual_commit (token, made_at) {old}")
         assert prune_commits(database=db) == 0
         with pytest.raises(UsageError, match="older_than is 60 s"):
             prune_commits(60, db)

@@ -187,7 +187,7 @@ def test_it_freezes(main_dsn: str, tmp_path: Path, caplog: pytest.LogCaptureFixt
 def test_it_gets_slow(
     main_dsn: str, valkey: Valkey, look: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """P3: a Redis that takes longer than a look may take is left out; the renewals in the middle fail, too."""
+    """P3: a Redis that takes longer than a look may take is left out; renewals in the middle fail, too."""
     with Proxy(valkey.port) as network:
         url = valkey.url.replace(f":{valkey.port}/", f":{network.port}/")
         took = run_beside(main_dsn, url, tmp_path, lambda: network.latency(0.6), schema_lock_ttl=0.6)

@@ -8,25 +8,25 @@ import pytest
 
 from pgdual.aio import AsyncDB
 from pgdual.errors import ConfigurationError
-from pgdual.sync import DB
+from pgdual.sync import DB, create_commit_table
 from tests._async.runtime import wait_until
 from tests._sync import runtime as threads
-from tests._sync.clients import first, outside
+from tests._sync.clients import client_of, first, outside
 
 from .proxy import UP, Proxy
 from .test_lost import rows
 
-TOKENS = """
-create table pgdual_commit (
-    token uuid primary key, void boolean not null default false, made_at timestamptz not null default now()
-)
-"""
+
+def voids(dsn: str) -> int:
+    """Return how many tokens were made void."""
+    return int(first(dsn, "select count(*) from pgdual_commit where void"))
 
 
 @pytest.fixture
 def tokens(direct: str) -> None:
     """The table of commit tokens."""
-    outside(direct, TOKENS)
+    with client_of(main=direct) as client:
+        assert create_commit_table(client["main"])
 
 
 async def test_the_answer_is_lost(db: AsyncDB, proxy: Proxy, direct: str, tokens: None) -> None:
@@ -34,8 +34,8 @@ async def test_the_answer_is_lost(db: AsyncDB, proxy: Proxy, direct: str, tokens
     async with db.transaction(once=True) as tx:
         await tx.execute("insert into t values (1)")
         proxy.cut_on(b"COMMIT")
-    assert tx.replays == 0
     assert rows(direct) == 1
+    assert tx.replays == voids(direct)  # 0, but on a server that is slower than the question
 
 
 def test_the_answer_is_lost_blocking(blocking: DB, proxy: Proxy, direct: str, tokens: None) -> None:
@@ -43,8 +43,8 @@ def test_the_answer_is_lost_blocking(blocking: DB, proxy: Proxy, direct: str, to
     with blocking.transaction(once=True) as tx:
         tx.execute("insert into t values (1)")
         proxy.cut_on(b"COMMIT")
-    assert tx.replays == 0
     assert rows(direct) == 1
+    assert tx.replays == voids(direct)  # 0, but on a server that is slower than the question
 
 
 async def test_commit_is_lost(db: AsyncDB, proxy: Proxy, direct: str, tokens: None) -> None:
