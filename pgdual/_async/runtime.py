@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import nullcontext, suppress
 from time import monotonic
 from typing import Any, TypeVar
@@ -54,12 +54,13 @@ class Connection(psycopg.AsyncConnection[Any]):
     @classmethod
     async def connect(cls, conninfo: str = "", *, fleet: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """Connect as psycopg does; *fleet* hears of it, or of why it failed before the pool tries again."""
+        started = now()
         try:
             connection = await super().connect(conninfo, **kwargs)
         except Exception as error:
             fleet.not_connected(error)
             raise
-        fleet.connected(connection)
+        fleet.connected(connection, now() - started)
         return connection
 
     def renew(self, context: Any) -> None:
@@ -297,6 +298,11 @@ async def within(seconds: float, function: Callable[..., Coroutine[Any, Any, T]]
         task.cancel()
         raise TimeoutError(f"no answer within {seconds} s")
     return task.result()
+
+
+async def together(calls: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:
+    """Make *calls* at the same time and return their results in order."""
+    return await asyncio.gather(*(call() for call in calls))
 
 
 async def outlast(wire: Any, job: Any, interrupt: BaseException) -> BaseException:

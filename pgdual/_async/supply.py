@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from math import inf
 from random import random
 from typing import Any
 from weakref import WeakSet
@@ -45,6 +46,10 @@ class AsyncSupply(AsyncConnector):
 
     background = staticmethod(background)
     pool: Pool[Any]
+    # What a call, a transaction and a loan are held against without a look; `watch` has set them (W2).
+    watch: Any = None
+    look_after = long_after = inf  # seconds
+    leak_after: float | None = None
 
     def __init__(
         self, name: str, settings: DatabaseSettings, sizes: tuple[int, int], share: Share, types: Types,
@@ -207,11 +212,13 @@ class AsyncSupply(AsyncConnector):
         self.last_error = None
         self.lanes.add(wire)
         self.lanes.offer(wire, now())
+        self.watch.resized()
         return True
 
-    def connected(self, connection: Any) -> None:
-        """Remember a connection that the pool has made; the server is there (B1)."""
+    def connected(self, connection: Any, seconds: float) -> None:
+        """Remember a connection that the pool has made in *seconds*; the server is there (B1)."""
         self._connections.add(connection)
+        self.meter.creation.record(seconds)
         self.breaker.succeed()
 
     def not_connected(self, error: Exception) -> None:
@@ -242,6 +249,7 @@ class AsyncSupply(AsyncConnector):
     @critical
     def _removed(self, wire: Any) -> None:
         self.lanes.remove(wire)
+        self.watch.resized()
         if self.lanes.in_line:
             self.grow()
 
@@ -309,6 +317,7 @@ class AsyncSupply(AsyncConnector):
         """Close idle and old wires, warm new ones, and see to it that nobody starves."""
         if self.is_closed:
             return
+        self.watch.tick()
         for wire in self._surplus():
             background(self._drop, wire)
         for _ in range(self.pool.wanted - self.growing):

@@ -9,7 +9,7 @@ import atexit
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from time import monotonic, sleep
 from typing import Any, TypeVar
@@ -49,6 +49,7 @@ __all__ = [
     "owner",
     "sleep",
     "soon",
+    "together",
     "watch_fork",
     "within",
 ]
@@ -77,12 +78,13 @@ class Connection(psycopg.Connection[Any]):
     @classmethod
     def connect(cls, conninfo: str = "", *, fleet: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """Connect as psycopg does; *fleet* hears of it, or of why it failed before the pool tries again."""
+        started = now()
         try:
             connection = super().connect(conninfo, **kwargs)
         except Exception as error:
             fleet.not_connected(error)
             raise
-        fleet.connected(connection)
+        fleet.connected(connection, now() - started)
         return connection
 
     def renew(self, context: Any) -> None:
@@ -273,6 +275,24 @@ def outlast(wire: Any, job: Any, interrupt: BaseException) -> BaseException:
 def within(seconds: float, function: Callable[..., T], *args: Any) -> T:
     """Run *function* to its end; its jobs have *seconds* as their deadline, which bounds it here."""
     return function(*args)
+
+
+def together(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """Make *calls* at the same time, each in a thread, and return their results in order.
+
+    None of them may raise.
+    """
+    results: dict[int, T] = {}
+
+    def make(index: int) -> None:
+        results[index] = calls[index]()
+
+    threads = [threading.Thread(target=make, args=(index,), daemon=True) for index in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [results[index] for index in range(len(calls))]
 
 
 def grab(lock: threading.Lock) -> bool:

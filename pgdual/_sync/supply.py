@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from math import inf
 from random import random
 from typing import Any
 from weakref import WeakSet
@@ -46,6 +47,10 @@ class Supply(Connector):
 
     background = staticmethod(background)
     pool: Pool[Any]
+    # What a call, a transaction and a loan are held against without a look; `watch` has set them (W2).
+    watch: Any = None
+    look_after = long_after = inf  # seconds
+    leak_after: float | None = None
 
     def __init__(
         self, name: str, settings: DatabaseSettings, sizes: tuple[int, int], share: Share, types: Types,
@@ -208,11 +213,13 @@ class Supply(Connector):
         self.last_error = None
         self.lanes.add(wire)
         self.lanes.offer(wire, now())
+        self.watch.resized()
         return True
 
-    def connected(self, connection: Any) -> None:
-        """Remember a connection that the pool has made; the server is there (B1)."""
+    def connected(self, connection: Any, seconds: float) -> None:
+        """Remember a connection that the pool has made in *seconds*; the server is there (B1)."""
         self._connections.add(connection)
+        self.meter.creation.record(seconds)
         self.breaker.succeed()
 
     def not_connected(self, error: Exception) -> None:
@@ -243,6 +250,7 @@ class Supply(Connector):
     @critical
     def _removed(self, wire: Any) -> None:
         self.lanes.remove(wire)
+        self.watch.resized()
         if self.lanes.in_line:
             self.grow()
 
@@ -310,6 +318,7 @@ class Supply(Connector):
         """Close idle and old wires, warm new ones, and see to it that nobody starves."""
         if self.is_closed:
             return
+        self.watch.tick()
         for wire in self._surplus():
             background(self._drop, wire)
         for _ in range(self.pool.wanted - self.growing):
