@@ -7,15 +7,22 @@ from typing import Annotated
 
 import typer
 
+from pgdual.cli.config import config
 from pgdual.cli.demo import demo
+from pgdual.cli.doctor import doctor
+from pgdual.cli.health import health
+from pgdual.cli.pool_plan import pool_plan
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_show_locals=False,  # a local may hold a DSN
     help="A PostgreSQL client with an async and a blocking face of one shape.",
 )
 app.command()(demo)
+app.command()(config)
+app.command()(health)
+app.command()(pool_plan)
+app.command()(doctor)
 
 
 def _say_version(wanted: bool) -> None:
