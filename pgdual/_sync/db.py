@@ -15,7 +15,7 @@ from pgdual.core.job import Job, begin
 from pgdual.core.meter import Meter
 from pgdual.core.sizing import share_for, worker_share
 from pgdual.core.statement import Statement, Statements, check_place
-from pgdual.core.thresholds import Thresholds
+from pgdual.core.thresholds import Thresholds, plain
 from pgdual.core.types import Types
 from pgdual.errors import ClientClosedError
 from pgdual.settings import DatabaseSettings, Settings
@@ -31,6 +31,8 @@ from .runtime import SCOPE, here, now, owner
 from .session import Session
 from .transaction import Transaction, Isolation
 from .watch import Watch
+
+SLOWEST = 10  # statements that a snapshot names
 
 
 class DB(Queries):
@@ -198,6 +200,10 @@ class DB(Queries):
         )
         Watch(fleet, Thresholds.of(self._get_settings()))
         fleet.open()
+        if (folder := self._get_settings().monitor) is not None:
+            from pgdual import monitor  # noqa: PLC0415 - nobody else pays for it
+
+            monitor.attend(folder, self)
         return fleet
 
     def _database_settings(self) -> DatabaseSettings:
@@ -281,6 +287,20 @@ class DB(Queries):
         return health.report(
             self.name, self._figures(), self._breaker_state(), latency=latency, answer=answer
         )
+
+    def _snapshot(self) -> dict[str, Any]:
+        """Return what `pgdual.monitor` and the collectors tell of it; any thread may ask."""
+        fleet = self._fleet
+        slowest = self._statements.slowest(SLOWEST)
+        return {
+            "database": self.name,
+            "face": runtime.FACE,
+            "pool": self._figures(),
+            "lanes": [] if fleet is None else [wire.load for wire in list(fleet.lanes.wires)],
+            "breaker": self._breaker_state(),
+            "meter": self._meter.state(),
+            "slowest": [{"statement": plain(sql), "ms": seconds * 1e3} for sql, seconds in slowest],
+        }
 
     def _breaker_state(self) -> str:
         return "closed" if self._breaker is None else self._breaker.state(now()).value
