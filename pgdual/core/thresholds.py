@@ -32,7 +32,7 @@ OPERATIONS = {
 }
 # ALTER ROLE ... PASSWORD 'x', and the connection strings of dblink, CREATE SUBSCRIPTION and their like.
 _PASSWORD = re.compile(
-    r"(password\s*=?\s*)e?'(?:[^'\\]|''|\\.)*'|(password=)[^\s'\",;)$]+|(://[^\s:/@']*:)[^\s@']+(?=@)",
+    r"(password\s*=?\s*)(?:e'(?:[^'\\]|''|\\.)*'|'(?:[^']|'')*')|(password=)[^\s'\",;)$]+|(://[^\s:/@']*:)[^\s@']+(?=@)",
     re.IGNORECASE,
 )
 

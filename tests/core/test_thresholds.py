@@ -112,6 +112,7 @@ def test_large_and_broken_arguments():
     ("sql", "shown"),
     [
         ("alter role bob password 'h7un''t3r2'", "alter role bob password ***"),
+        (r"alter role bob password 'a\' valid until 'x'", "alter role bob password *** valid until 'x'"),
         ("ALTER ROLE bob WITH PASSWORD E'a\\'b' LOGIN", "ALTER ROLE bob WITH PASSWORD *** LOGIN"),
         (
             "select dblink_connect('host=x password=h7unt3r2 user=u')",
