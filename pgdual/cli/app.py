@@ -12,6 +12,7 @@ from pgdual.cli.demo import demo
 from pgdual.cli.doctor import doctor
 from pgdual.cli.health import health
 from pgdual.cli.pool_plan import pool_plan
+from pgdual.cli.top import top
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,6 +24,7 @@ app.command()(config)
 app.command()(health)
 app.command()(pool_plan)
 app.command()(doctor)
+app.command()(top)
 
 
 def _say_version(wanted: bool) -> None:
