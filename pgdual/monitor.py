@@ -78,19 +78,29 @@ class Monitor:
         self._path.unlink(missing_ok=True)
 
 
-_MONITORS: dict[tuple[int, str], Monitor | None] = {}
+_MONITORS: dict[str, Monitor | None] = {}
+
+
+def _forked() -> None:
+    # P1: the parent's sockets would look alive for as long as the child is, with nobody to answer.
+    for monitor in _MONITORS.values():
+        if monitor is not None:
+            monitor._socket.close()
+    _MONITORS.clear()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def attend(folder: str, source: Source) -> None:
     """Have the socket in *folder* tell of *source*; a folder that cannot be used is logged, once."""
-    key = os.getpid(), folder
-    if key not in _MONITORS:
+    if folder not in _MONITORS:
         try:
-            _MONITORS[key] = Monitor(folder)
+            _MONITORS[folder] = Monitor(folder)
         except OSError as error:
-            _MONITORS[key] = None
+            _MONITORS[folder] = None
             _logger.warning("[MONITOR] PGDUAL_MONITOR=%s cannot be used: %s", folder, error)
-    monitor = _MONITORS[key]
+    monitor = _MONITORS[folder]
     if monitor is not None:
         monitor.add(source)
 

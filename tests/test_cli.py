@@ -20,6 +20,7 @@ from pgdual.embedded import Postgres
 
 from ._sync.clients import outside
 from ._sync.runtime import wait_until
+from .pgbouncer import PgBouncer
 
 SECRET = "h7unt3r2"
 NOWHERE = f"postgresql://nobody:{SECRET}@127.0.0.1:9/nothing"
@@ -48,7 +49,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 # -- every command -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["config", "health", "pool-plan", "doctor", "top"])
+@pytest.mark.parametrize("command", ["demo", "config", "health", "pool-plan", "doctor", "top"])
 def test_every_help_has_an_example(run, command: str) -> None:
     """Each command's help shows it in use."""
     result = run(command, "--help")
@@ -291,3 +292,14 @@ def test_a_role_without_rights(run, main_dsn: str) -> None:
     finally:
         outside(main_dsn, "grant select on pg_stat_activity to public")
         outside(main_dsn, sql.SQL("drop role {}").format(sql.Identifier(name)).as_string())
+
+
+def test_through_a_pooler(run, pooler: PgBouncer, main_dsn: str) -> None:
+    """N2: behind a transaction pooler doctor and pool-plan work, and change no session of it."""
+    way = pooler.through(main_dsn)
+    for command in ("doctor", "pool-plan", "health"):
+        result = run(command, POSTGRES_DSN=way)
+        assert result.exit_code == 0, result.output
+    for _ in range(4):
+        assert outside(way, "show statement_timeout") == [("0",)]
+        assert outside(way, "show default_transaction_read_only") == [("off",)]

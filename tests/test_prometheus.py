@@ -168,6 +168,39 @@ def test_several_workers_are_one(main_dsn: str, tmp_path: Path) -> None:
             worker.communicate()
 
 
+FORKED = """
+import os, sys
+from pgdual.monitor import read
+from pgdual.sync import db
+db.execute("select 1")
+child = os.fork()
+if not child:
+    db.execute("select 1")
+    assert len(list(read(os.environ["PGDUAL_MONITOR"]))) == 2
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert [one["pid"] for one in read(os.environ["PGDUAL_MONITOR"])] == [os.getpid()]
+"""
+
+
+def test_a_forked_worker_has_its_own(main_dsn: str, tmp_path: Path) -> None:
+    """P1: a child tells of itself beside its parent, and does not keep the parent's socket open."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED],
+        env={
+            **os.environ,
+            "POSTGRES_DSN": main_dsn,
+            "PGDUAL_MONITOR": str(tmp_path),
+            "PG_POOL_MAX_SIZE": "3",
+        },
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_no_monitor_without_the_setting(main_dsn: str, tmp_path: Path) -> None:
     """A socket is opened only where PGDUAL_MONITOR is set, and tells of what is alive; never of arguments."""
     with client_of(main_dsn) as client:
@@ -182,8 +215,7 @@ def test_no_monitor_without_the_setting(main_dsn: str, tmp_path: Path) -> None:
         assert SECRET not in json.dumps(process)
         assert any("insert into t" in one["statement"] for one in database["slowest"])
         assert max(one["ms"] for one in database["slowest"]) == database["slowest"][0]["ms"]
-    key = os.getpid(), str(folder)
-    made = monitor._MONITORS.pop(key)
+    made = monitor._MONITORS.pop(str(folder))
     assert made is not None
     made.close()
     wait_until(lambda: list(folder.iterdir()) == [])

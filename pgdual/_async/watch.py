@@ -14,7 +14,7 @@ from pgdual.core.thresholds import Crossing, Line, Thresholds
 
 from .runtime import background, now
 
-_LOGGERS = {name: logging.getLogger(f"pgdual.{name}") for name in ("query", "pool", "transaction")}
+_LOGGERS = {name: logging.getLogger(f"pgdual.{name}") for name in ("query", "pool", "transaction", "breaker")}
 # Frames of pgdual's own at the end of a stack: `Hold`, `hold`, and the block's `enter`.
 _OWN = 3
 DEEPEST = 30  # frames that are kept of a stack

@@ -22,6 +22,7 @@ from pgdual.core.lanes import Lanes
 from pgdual.core.meter import Meter
 from pgdual.core.retry import Backoff, Budget
 from pgdual.core.sizing import Share
+from pgdual.core.thresholds import opened
 from pgdual.core.types import Types
 from pgdual.core.verdict import is_final, is_full
 from pgdual.errors import ClientClosedError, PoolTimeoutError
@@ -30,6 +31,7 @@ from pgdual.settings import DatabaseSettings
 from . import runtime
 from .connector import Connector
 from .runtime import DEPTH, Connection, Pool, background, critical, now
+from .watch import say
 from .wire import Wire
 
 # How often idle and old wires are looked for. Source: psycopg_pool's own scheduler works in seconds.
@@ -39,7 +41,6 @@ TICK = 1.0  # seconds
 # Nothing on stderr where the program has not set logging up: what went wrong is in the errors, too.
 for _name in ("pgdual", "psycopg.pool"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
-_logger = logging.getLogger("pgdual.breaker")
 
 
 class Supply(Connector):
@@ -234,8 +235,7 @@ class Supply(Connector):
     def incident(self, generation: int | None = None) -> None:
         """Tell the breaker that the server did not answer (B2)."""
         if self.breaker.fail(now(), generation):
-            text = "[CIRCUIT OPEN] %s after %d failures; next probe in %.1fs"
-            _logger.warning(text, self.name, self.breaker.failures, self.breaker.seconds)
+            say(opened(self.name, self.breaker.failures, self.breaker.seconds))
 
     # -- giving up -------------------------------------------------------------------------------
 

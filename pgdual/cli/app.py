@@ -17,7 +17,7 @@ from pgdual.cli.top import top
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # a local may hold a DSN
-    help="A PostgreSQL client with an async and a blocking face of one shape.",
+    help="A PostgreSQL client with an async and a blocking face of one shape.\n\nExample: pgdual health",
 )
 app.command()(demo)
 app.command()(config)

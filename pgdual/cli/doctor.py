@@ -55,7 +55,8 @@ def examined(database: Any, options: dict[str, Any]) -> tuple[list[Finding], lis
             rights: Any = connection.execute(_RIGHTS).fetchone()
             for check in CHECKS:
                 try:
-                    findings += looked(connection, check, options)
+                    with connection.transaction():  # a savepoint: what fails does not end the others
+                        findings += looked(connection, check, options)
                 except psycopg.errors.InsufficientPrivilege as error:
                     gaps.append(f"{check.title}: {one_line(error)}. GRANT pg_monitor TO {rights.role};")
                 except psycopg.Error as error:

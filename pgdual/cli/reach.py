@@ -17,8 +17,9 @@ from pgdual.errors import PgdualError
 from pgdual.settings import DatabaseSettings, Settings
 
 CONNECT = 5  # seconds
-# What a command may ask of a server: to read, for a while, without standing in the way of anybody.
-_CAREFUL = "-c default_transaction_read_only=on -c statement_timeout=10s -c lock_timeout=1s"
+# What a command may ask of a server: to read, for a while, without standing in the way of anybody. It is
+# said within a transaction, for behind a pooler the session is others' too (N2).
+_CAREFUL = "SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '1s'"
 
 
 def fail(text: str, code: int = 2) -> NoReturn:
@@ -43,20 +44,24 @@ def settings_of(names: Sequence[str] | None) -> tuple[Settings, list[str]]:
 
 @contextmanager
 def connected(database: DatabaseSettings, what: str) -> Iterator[psycopg.Connection[Any]]:
-    """Yield a connection past the pool and past a pooler, on which nothing can be changed.
+    """Yield a connection beside the pool in a transaction that can change nothing.
 
     Raises:
         psycopg.OperationalError: The server cannot be reached.
     """
     with psycopg.connect(
         database.direct_conninfo(),
-        autocommit=True,
         connect_timeout=CONNECT,
         application_name=f"pgdual {what}",
-        options=_CAREFUL,
+        prepare_threshold=None,
         row_factory=namedtuple_row,
     ) as connection:
-        yield connection
+        connection.read_only = True
+        connection.execute(_CAREFUL)
+        try:
+            yield connection
+        finally:
+            connection.rollback()
 
 
 def one_line(error: BaseException) -> str:

@@ -161,6 +161,15 @@ class Thresholds:
         )
 
 
+def opened(database: str, failures: int, seconds: float) -> Line:
+    """Return what is said of a breaker that *failures* in a row have opened for *seconds*."""
+    return Line(
+        "breaker",
+        f"[CIRCUIT OPEN] {database} after {failures} failures; next probe in {seconds:.1f}s",
+        {"database": database, "failures": failures, "retry_after_ms": seconds * 1e3},
+    )
+
+
 class Crossing:
     """Whether a pool is used up, said once: again only after it was seen to be less used."""
 

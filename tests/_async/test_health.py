@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from pgdual.aio import AsyncDB
+from tests.pgbouncer import PgBouncer
 
-from .clients import at_rest, client_of
+from .clients import at_rest, client_of, outside
 from .runtime import spawn, wait_until
 
 
@@ -78,3 +79,14 @@ async def test_all_at_once(main_dsn: str) -> None:
         assert reports["vb"]["latency_ms"] is None
     finally:
         await client.close()
+
+
+async def test_through_a_pooler(pooler: PgBouncer, main_dsn: str) -> None:
+    """N2: behind a transaction pooler it works, on a wire and beside the pool, and leaves nothing there."""
+    way = pooler.through(main_dsn)
+    async with client_of(main=way, pooler="transaction", pool_min_size=1, pool_max_size=1) as client:
+        db = client["main"]
+        assert (await db.health_check())["status"] == "healthy"
+        async with db.connection():
+            assert (await db.health_check())["status"] == "healthy"
+    assert outside(way, "select name from pg_prepared_statements") == []

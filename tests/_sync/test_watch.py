@@ -45,7 +45,8 @@ def said(caplog: pytest.LogCaptureFixture, tag: str) -> list[logging.LogRecord]:
 
 def fields(record: logging.LogRecord) -> dict[str, Any]:
     """Return what a record has beyond logging's own attributes."""
-    return {key: value for key, value in vars(record).items() if key not in vars(logging.makeLogRecord({}))}
+    own = {*vars(logging.makeLogRecord({})), "message", "asctime"}
+    return {key: value for key, value in vars(record).items() if key not in own}
 
 
 def test_a_slow_query(db: DB, caplog: pytest.LogCaptureFixture) -> None:
@@ -148,6 +149,22 @@ def test_a_retried_call_did_not_wait_for_the_pool(
     assert db.stats()["resent"] == 1
     assert len(said(caplog, "SLOW QUERY")) == 1
     assert said(caplog, "SLOW ACQUIRE") == []
+
+
+def test_a_breaker_that_opens(caplog: pytest.LogCaptureFixture) -> None:
+    """B1, W2: the line about an open breaker is said once, with its figures as fields."""
+    database = DatabaseSettings(
+        dsn="postgresql://nobody@127.0.0.1:9/nothing", pool_min_size=1, pool_max_size=1, pool_timeout=2,
+        breaker_failure_threshold=2,
+    )  # fmt: skip
+    client = Client(Settings(databases={"main": database}, close_grace=0.1))
+    with spawn(client["main"].open):
+        wait_until(lambda: said(caplog, "CIRCUIT OPEN"))
+        client.close()
+    (record,) = said(caplog, "CIRCUIT OPEN")
+    assert record.getMessage() == "[CIRCUIT OPEN] main after 2 failures; next probe in 30.0s"
+    assert record.name == "pgdual.breaker"
+    assert fields(record) == {"database": "main", "failures": 2, "retry_after_ms": 30000.0}
 
 
 def test_a_long_transaction(db: DB, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pgdual.core.job import MANY, SCRIPT, STATUS, Job
 from pgdual.core.rows import ROW, ROWS, VALUE
 from pgdual.core.statement import Statement
-from pgdual.core.thresholds import LENGTH, MOST, WIDTH, Crossing, Thresholds, plain
+from pgdual.core.thresholds import LENGTH, MOST, WIDTH, Crossing, Thresholds, opened, plain
 from pgdual.settings import Settings
 
 SHOWING = Thresholds(1.0, 0.5, 2.0, 0.9, 30.0, True)
@@ -146,6 +146,7 @@ def test_the_guides_other_lines():
     assert SHOWING.long_transaction("main", 3.042).text == (
         "[LONG TRANSACTION] main transaction took 3042ms (threshold: 2000ms)"
     )
+    assert opened("main", 5, 30.0).text == "[CIRCUIT OPEN] main after 5 failures; next probe in 30.0s"
     leak = SHOWING.leaked("main", "transaction", 31.24, "  File x, line 1")
     assert leak.text == (
         "[LEAK] main transaction held for 31.2s (threshold: 30s), taken at:\n  File x, line 1"
@@ -161,13 +162,14 @@ def test_fields_are_plain_and_free_of_logging_s_own_names():
         SHOWING.exhausted("main", 9, 10),
         SHOWING.long_transaction("main", 3.0, "place_order"),
         SHOWING.leaked("main", "connection", 31.0, "stack"),
+        opened("main", 5, 30.0),
     ]
     taken = {*vars(logging.makeLogRecord({})), "message", "asctime"}
     for line in lines:
         assert json.loads(json.dumps(line.fields)) == line.fields
         assert not taken & line.fields.keys()
         assert line.fields["database"] == "main"
-        assert line.logger in {"query", "pool", "transaction"}
+        assert line.logger in {"query", "pool", "transaction", "breaker"}
 
 
 @pytest.mark.parametrize(
