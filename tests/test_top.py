@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from pgdual.cli.app import app
 from pgdual.cli.board import MOST, POOLS, STATEMENTS, Look, pools, statements
-from pgdual.cli.top import Top
+from pgdual.cli.view import Top
 from pgdual.core.meter import Meter
 
 from ._async.clients import client_of

@@ -178,8 +178,7 @@ class Session:
             self.fleet.describe(wire, statement, job.deadline, self._take_pending())
         if statement.leaves_traces:
             wire.dirty = True
-        job.sent = now()
-        job.prelude = (*self._take_pending(), *self._more_time(job), _SAVE)
+        job.sent, job.prelude = now(), (*self._take_pending(), *self._more_time(job), _SAVE)
         self._feeder = owner()
         try:
             return wire.answer_many(job, job.feed, (_KEEP,), (_UNDO, _KEEP))

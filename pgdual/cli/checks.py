@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
 from pgdual.core.thresholds import plain
 
@@ -25,10 +25,10 @@ class Check:
     """A query whose rows are findings; *needs* is one that has a row where the query can be asked at all."""
 
     title: str
-    sql: str
+    sql: LiteralString
     what: Callable[[Any], str]
     fix: Callable[[Any], str]
-    needs: str | None = None
+    needs: LiteralString | None = None
 
     def finding(self, row: Any) -> Finding:
         """Return what is said of *row*."""

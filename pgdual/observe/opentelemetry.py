@@ -36,6 +36,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from psycopg.conninfo import conninfo_to_dict
 
 from pgdual.core import meter
+from pgdual.errors import PgdualError
 from pgdual.observe import _spans
 from pgdual.observe._faces import Faces
 
@@ -193,7 +194,10 @@ class OpenTelemetry:
 
 
 def _address(settings: Any) -> dict[str, Any]:
-    parts = conninfo_to_dict(settings.conninfo())
+    try:
+        parts = conninfo_to_dict(settings.conninfo())
+    except PgdualError:
+        return {}  # it has no DSN, or a function gave none: the call itself will say so
     found: dict[str, Any] = {"db.namespace": parts.get("dbname") or parts.get("user") or "postgres"}
     if host := parts.get("host") or parts.get("hostaddr"):
         found["server.address"] = str(host).partition(",")[0]
