@@ -16,6 +16,7 @@ from bench import (
     report,
     select_by_key,
     tail,
+    telemetry,
     transaction,
     update_by_key,
 )
@@ -34,6 +35,7 @@ FILES = (
     documents,
     tail,
     overhead,
+    telemetry,
     imports,
 )
 QUESTIONS = [question for file in FILES for question in file.QUESTIONS]

@@ -232,7 +232,7 @@ class Settings(BaseSettings):
         500.0, "SCHEMA_LOCK_RETRY_MS"
     )
     close_grace: Annotated[float, _bounded("seconds", 0, _LONGEST)] = row(10.0, "PGDUAL_CLOSE_GRACE_SEC")
-    monitor: _Text = row(None, "PGDUAL_MONITOR", description="text")
+    monitor: _Text = row(None, "PGDUAL_MONITOR", description="the path of a folder")
     enable_vb_database: bool = row(True, "ENABLE_VB_DATABASE", description=_SWITCH)
 
     @property

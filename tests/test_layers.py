@@ -7,14 +7,14 @@ from pathlib import Path, PurePath
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LAYERS = ["_generate errors", "dsn environment", "settings", "core", "_async _sync", "aio sync"]
+LAYERS = ["_generate errors", "dsn environment", "settings", "core", "monitor", "_async _sync", "aio sync"]
 LAYERS += ["sources observe embedded testing migrations", "cli", "__init__ __main__"]
 LAYER = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms.split()}
 SIDES = [{"_async", "aio"}, {"_sync", "sync"}]
 WAITING = {"asyncio", "selectors", "threading", "time", "psycopg_pool"}
 WAITERS = {
     PurePath("pgdual", body, file) for body in ("_async", "_sync") for file in ("runtime.py", "wire.py")
-} | {PurePath("pgdual/_async/answer.py")}
+} | {PurePath("pgdual/_async/answer.py"), PurePath("pgdual/_async/lock.py")}
 
 
 def imported(path: PurePath, source: str) -> Iterator[str]:

@@ -7,16 +7,14 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
-from psycopg import OperationalError
-
 from pgdual.core import health
 from pgdual.core.breaker import Breaker, CircuitBreaker
 from pgdual.core.job import Job, begin
 from pgdual.core.meter import Meter
 from pgdual.core.replay import Log
-from pgdual.core.rows import VALUE
 from pgdual.core.sizing import share_for, worker_share
 from pgdual.core.statement import Statement, Statements, check_place
+from pgdual.core.thresholds import Thresholds, plain
 from pgdual.core.types import Types
 from pgdual.errors import ClientClosedError
 from pgdual.settings import DatabaseSettings, Settings
@@ -27,13 +25,15 @@ from .attempts import AsyncAttempt, attempts
 from .attempts import run as repeated
 from .call import run
 from .fleet import AsyncFleet
+from .labelled import AsyncLabelled
+from .probe import PROBE, probe
 from .queries import AsyncQueries, Timeout
 from .runtime import SCOPE, Deed, T, here, now, owner
 from .session import AsyncSession
 from .transaction import AsyncTransaction, Isolation
+from .watch import AsyncWatch
 
-# How long a health check may take. Source: the probes' own default in Kubernetes is one second.
-PROBE = 1.0  # seconds
+SLOWEST = 10  # statements that a snapshot names
 
 
 class AsyncDB(AsyncQueries):
@@ -247,7 +247,12 @@ class AsyncDB(AsyncQueries):
         fleet = AsyncFleet(
             self.name, settings, sizes, share, self._types, self._meter, self._hooks, self._own_breaker()
         )
+        AsyncWatch(fleet, Thresholds.of(self._get_settings()))
         await fleet.open()
+        if (folder := self._get_settings().monitor) is not None:
+            from pgdual import monitor  # noqa: PLC0415 - nobody else pays for it
+
+            monitor.attend(folder, self)
         return fleet
 
     def _database_settings(self) -> DatabaseSettings:
@@ -300,24 +305,51 @@ class AsyncDB(AsyncQueries):
     def stats(self) -> dict[str, Any]:
         """Return counters and the p50, p95 and p99 of acquire and of query, in milliseconds."""
         figures = self._fleet.figures() if self._fleet is not None else {}
-        return {"database": self.name, "pool": figures, **self._meter.summary()}
+        labels = {label: meter.summary() for label, meter in list(self._meter.labels.items())}
+        return {"database": self.name, "pool": figures, **self._meter.summary(), "labels": labels}
+
+    def labelled(self, label: str) -> AsyncLabelled:
+        """Return this database under a label: its calls are counted apart as well, in `stats()["labels"]`.
+
+        Args:
+            label: What they are for, as in "place_order"; of few names, for each has meters of its own.
+        """
+        return AsyncLabelled(self, label)
 
     async def health_check(self) -> dict[str, Any]:
         """Return whether the database answers, as plain values; it raises nothing.
 
+        It takes a second at most, two on the blocking face where the server cannot be reached, and waits
+        for no connection of the pool.
+
         The keys: database, status ("healthy" or "unhealthy"), pool_info, pool_size, pool_max, breaker,
-        role ("primary" or "standby"), latency_ms, error.
+        role ("primary" or "standby"), in_recovery, replication_lag_ms (of a standby), server_version,
+        latency_ms, error.
         """
-        started = now()
         try:
             fleet = await self._ready_fleet()
-            in_recovery = await runtime.within(PROBE * 2, self._probe, fleet)
+            started = now()
+            answer = await runtime.within(PROBE, probe, fleet)
         except Exception as error:
             return health.report(self.name, self._figures(), self._breaker_state(), error=error)
         latency = now() - started
         return health.report(
-            self.name, self._figures(), self._breaker_state(), latency=latency, in_recovery=in_recovery
+            self.name, self._figures(), self._breaker_state(), latency=latency, answer=answer
         )
+
+    def _snapshot(self) -> dict[str, Any]:
+        """Return what `pgdual.monitor` and the collectors tell of it; any thread may ask."""
+        fleet = self._fleet
+        slowest = self._statements.slowest(SLOWEST)
+        return {
+            "database": self.name,
+            "face": runtime.FACE,
+            "pool": self._figures(),
+            "lanes": [] if fleet is None else [wire.load for wire in list(fleet.lanes.wires)],
+            "breaker": self._breaker_state(),
+            "meter": self._meter.state(),
+            "slowest": [{"statement": plain(sql), "ms": seconds * 1e3} for sql, seconds in slowest],
+        }
 
     def _breaker_state(self) -> str:
         return "closed" if self._breaker is None else self._breaker.state(now()).value
@@ -326,20 +358,6 @@ class AsyncDB(AsyncQueries):
         if self._fleet is not None:
             return self._fleet.figures()
         return {"size": 0, "min_size": 0, "max_size": 0}
-
-    async def _probe(self, fleet: Any) -> bool:
-        # On a wire that is free by then, or none: the acquire clock is longer than a probe may take.
-        started = now() + PROBE - fleet.acquire_timeout
-        while True:
-            wire = fleet.place_alone() or await fleet.acquire(None, started)
-            job = self._job(VALUE, "SELECT pg_is_in_recovery()", ())
-            job.aside = True  # B3
-            job.deadline = now() + PROBE
-            try:
-                return bool(await fleet.ask(wire, job))
-            except OperationalError:
-                if not wire.dead or now() > started + fleet.acquire_timeout:
-                    raise  # else it had ended while it was idle (O3)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {self._fleet or 'not open'}>"
@@ -351,11 +369,14 @@ class AsyncBorrowed:
     def __init__(self, database: AsyncDB) -> None:
         self._database = database
         self._wire: Any = None
+        self._hold: Any = None  # of the watch over leaks
 
     async def __aenter__(self) -> Any:
         fleet = await self._database._ready_fleet()
         wire = self._wire = await fleet.borrow()
         try:
+            if fleet.leak_after is not None:
+                self._hold = fleet.watch.hold("connection")
             return await wire.lend()
         except BaseException:
             await wire.take_back()
@@ -365,4 +386,6 @@ class AsyncBorrowed:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         wire, self._wire = self._wire, None
+        if self._hold is not None:
+            wire._fleet.watch.let_go(self._hold)
         await wire.take_back()

@@ -69,6 +69,7 @@ class AsyncFleet(AsyncSupply):
             raise
         if wire is None:
             self._give_up(turn)
+            self.meter.timeouts += 1
             raise PoolTimeoutError(self._full())
         return wire
 
@@ -167,6 +168,7 @@ class AsyncFleet(AsyncSupply):
     async def _borrow(self, started: float) -> Any:
         while True:
             wire = self.place_alone() or await self.acquire(None, started)
+            self.watch.waited(now() - started)
             try:
                 deadline = now() + self.command_timeout
                 await self._switch(wire, False, deadline)
@@ -200,17 +202,6 @@ class AsyncFleet(AsyncSupply):
         types, columns = await self.step(wire, job, deadline)
         statement.described(types, self.types.result_format(columns))
         wire.pipeline.adopt(statement)
-
-    async def ask(self, wire: Any, job: Job) -> Any:
-        """Run a READ on a wire that is held, which it gives back."""
-        try:
-            job.placed = True
-            await self.ready(wire, job, is_read=True)
-            job.started = job.sent = now()
-            return await wire.answer(job)
-        except INTERRUPTS:
-            wire.forsake(job)
-            raise
 
     async def step(self, wire: Any, job: Job, deadline: float) -> Any:
         """Run a job of pgdual's own on a wire that is held."""
@@ -342,10 +333,15 @@ class AsyncFleet(AsyncSupply):
         """Count an answered call whose turn on *wire* began at *begun* and took *spent* seconds."""
         statement = job.statement
         is_read = statement.kind is _READ
-        self.meter.tell(begun - job.started, spent, job.rows, is_read)
+        wait = begun - job.started
+        self.meter.tell(wait, spent, job.rows, is_read)
+        if wait + spent > self.look_after or job.label is not None:
+            self.watch.look(job, wait, spent)
         if is_read:
             statement.service = learn(statement.service, self._beyond_floor(spent) if lone else spent)
             wire.backlog -= job.service
+        else:
+            statement.service = learn(statement.service, spent)  # for who looks at the slowest ones
 
     def _beyond_floor(self, seconds: float) -> float:
         # What a lone answer took beyond the quickest one: the network's part is not the text's.

@@ -1,9 +1,11 @@
-"""A lock that costs no coroutine where it is free (by hand; a thread's own does as well: it has no twin)."""
+"""Locks for tasks, one of which costs no coroutine where it is free (by hand; threads have their own)."""
 
 from __future__ import annotations
 
 import asyncio
 from math import inf
+from typing import Any
+from weakref import WeakKeyDictionary
 
 
 class Lock:
@@ -61,3 +63,14 @@ async def hold(lock: Lock, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+class Once:
+    """A lock for opening a pool: one an event loop, for a lock cannot serve two."""
+
+    def __init__(self) -> None:
+        self._locks: WeakKeyDictionary[Any, asyncio.Lock] = WeakKeyDictionary()
+
+    def of(self, home: Any) -> asyncio.Lock:
+        """Return the lock of *home*."""
+        return self._locks.setdefault(home, asyncio.Lock())

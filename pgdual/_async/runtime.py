@@ -9,11 +9,11 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import nullcontext, suppress
 from time import monotonic
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 import psycopg
 from psycopg.adapt import AdaptersMap
@@ -40,7 +40,7 @@ DEPTH = 64
 INTERRUPTS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
 Guard = object  # nothing to guard: see `critical`
 sleep = asyncio.sleep
-Lock, grab, hold = lock.Lock, lock.grab, lock.hold
+Lock, Once, grab, hold = lock.Lock, lock.Once, lock.grab, lock.hold
 _TASKS: set[asyncio.Task[Any]] = set()
 _FLEETS: WeakSet[Any] = WeakSet()
 # How long an attempt to connect waits for the next. Source: B1, service within 1 s of the server.
@@ -58,12 +58,13 @@ class Connection(psycopg.AsyncConnection[Any]):
     @classmethod
     async def connect(cls, conninfo: str = "", *, fleet: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """Connect as psycopg does; *fleet* hears of it, or of why it failed before the pool tries again."""
+        started = now()
         try:
             connection = await super().connect(conninfo, **kwargs)
         except Exception as error:
             fleet.not_connected(error)
             raise error.with_traceback(None)  # noqa: B904 - psycopg's frames would keep the socket open
-        fleet.connected(connection)
+        fleet.connected(connection, now() - started)
         return connection
 
     def renew(self, context: Any) -> None:
@@ -314,6 +315,11 @@ async def bounded(seconds: float, connection: Any, function: Callable[..., Any],
         handle.cancel()
 
 
+async def together(calls: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:
+    """Make *calls* at the same time and return their results in order."""
+    return await asyncio.gather(*(call() for call in calls))
+
+
 async def outlast(wire: Any, job: Any, interrupt: BaseException) -> BaseException:
     """Wait until *job* is answered, GRACE at most, though its caller was cancelled; return what to raise."""
     answer = wire.renewed(job)
@@ -384,14 +390,3 @@ def _forked() -> None:
 
 
 os.register_at_fork(after_in_child=_forked)
-
-
-class Once:
-    """A lock for opening a pool: one an event loop, for a lock cannot serve two."""
-
-    def __init__(self) -> None:
-        self._locks: WeakKeyDictionary[Any, asyncio.Lock] = WeakKeyDictionary()
-
-    def of(self, home: Any) -> asyncio.Lock:
-        """Return the lock of *home*."""
-        return self._locks.setdefault(home, asyncio.Lock())

@@ -22,6 +22,7 @@ from pgdual.core.lanes import Lanes
 from pgdual.core.meter import Meter
 from pgdual.core.retry import Backoff, Budget
 from pgdual.core.sizing import Share
+from pgdual.core.thresholds import opened
 from pgdual.core.types import Types
 from pgdual.core.verdict import is_final, is_full
 from pgdual.errors import ClientClosedError, PoolTimeoutError
@@ -30,6 +31,7 @@ from pgdual.settings import DatabaseSettings
 from . import runtime
 from .connector import AsyncConnector
 from .runtime import DEPTH, Connection, Pool, background, critical, now
+from .watch import say
 from .wire import Wire
 
 # How often idle and old wires are looked for. Source: psycopg_pool's own scheduler works in seconds.
@@ -39,7 +41,6 @@ TICK = 1.0  # seconds
 # Nothing on stderr where the program has not set logging up: what went wrong is in the errors, too.
 for _name in ("pgdual", "psycopg.pool"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
-_logger = logging.getLogger("pgdual.breaker")
 
 
 class AsyncSupply(AsyncConnector):
@@ -47,6 +48,10 @@ class AsyncSupply(AsyncConnector):
 
     background = staticmethod(background)
     pool: Pool[Any]
+    # What a call, a transaction and a loan are held against without a look; `watch` has set them (W2).
+    watch: Any = None
+    look_after = long_after = inf  # seconds
+    leak_after: float | None = None
 
     def __init__(
         self, name: str, settings: DatabaseSettings, sizes: tuple[int, int], share: Share, types: Types,
@@ -211,11 +216,13 @@ class AsyncSupply(AsyncConnector):
         self.last_error = ""
         self.lanes.add(wire)
         self.lanes.offer(wire, now())
+        self.watch.resized()
         return True
 
-    def connected(self, connection: Any) -> None:
-        """Remember a connection that the pool is making."""
+    def connected(self, connection: Any, seconds: float) -> None:
+        """Remember a connection that the pool is making, and that took *seconds* until now."""
         self._connections.add(connection)
+        self.meter.creation.record(seconds)
 
     def configured(self) -> None:
         """Tell the breaker that the server is there (B1)."""
@@ -238,8 +245,7 @@ class AsyncSupply(AsyncConnector):
     def incident(self, generation: int | None = None) -> None:
         """Tell the breaker that the server did not answer (B2)."""
         if self.breaker.fail(now(), generation):
-            text = "[CIRCUIT OPEN] %s after %d failures; next probe in %.1fs"
-            _logger.warning(text, self.name, self.breaker.failures, self.breaker.seconds)
+            say(opened(self.name, self.breaker.failures, self.breaker.seconds))
 
     # -- giving up -------------------------------------------------------------------------------
 
@@ -254,6 +260,7 @@ class AsyncSupply(AsyncConnector):
     @critical
     def _removed(self, wire: Any) -> None:
         self.lanes.remove(wire)
+        self.watch.resized()
         if self.lanes.in_line:
             self.grow()
 
@@ -333,6 +340,7 @@ class AsyncSupply(AsyncConnector):
         """Close idle and old wires, warm new ones, and see to it that nobody starves."""
         if self.is_closed:
             return
+        self.watch.tick()
         for wire in self._surplus():
             background(self._drop, wire)
         self._give(self._retire, self.pool.wanted - self.growing)

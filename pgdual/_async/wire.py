@@ -1,9 +1,9 @@
 """One connection driven by its pipeline: the async way of waiting (by hand; the twin is `_sync/wire.py`).
 
 One reader is registered for the connection's whole life and completes the futures of its jobs: asyncio's
-add_reader and remove_reader for each wait are what makes other drivers slow. The same reader notices at
-once when the server closes an idle connection (O3). A standing writer is added only while the socket
-does not take all there is to send, or a large parameter would hang (L6).
+add_reader and remove_reader for each wait are what makes other drivers slow. The same reader notices at once
+when the server closes an idle connection (O3). A standing writer is added only while the socket does not take
+all there is to send, or a large parameter would hang (L6).
 """
 
 from __future__ import annotations
@@ -181,8 +181,9 @@ class Wire:
         if count == 1:
             if first.want <= STATUS:
                 fleet.measure(self, first, begun, moment - begun, lone)
-            placed = 1 if first.placed else 0
-            first.placed = False
+            elif first.want > COMMAND:
+                fleet.watch.look_at_many(first, moment - first.sent)
+            placed, first.placed = first.placed, False
         else:
             placed = self._tell_many(finished, begun, (moment - begun) / count, lone)
         if fleet.breaker.failures:

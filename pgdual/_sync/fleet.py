@@ -70,6 +70,7 @@ class Fleet(Supply):
             raise
         if wire is None:
             self._give_up(turn)
+            self.meter.timeouts += 1
             raise PoolTimeoutError(self._full())
         return wire
 
@@ -168,6 +169,7 @@ class Fleet(Supply):
     def _borrow(self, started: float) -> Any:
         while True:
             wire = self.place_alone() or self.acquire(None, started)
+            self.watch.waited(now() - started)
             try:
                 deadline = now() + self.command_timeout
                 self._switch(wire, False, deadline)
@@ -343,10 +345,15 @@ class Fleet(Supply):
         """Count an answered call whose turn on *wire* began at *begun* and took *spent* seconds."""
         statement = job.statement
         is_read = statement.kind is _READ
-        self.meter.tell(begun - job.started, spent, job.rows, is_read)
+        wait = begun - job.started
+        self.meter.tell(wait, spent, job.rows, is_read)
+        if wait + spent > self.look_after or job.label is not None:
+            self.watch.look(job, wait, spent)
         if is_read:
             statement.service = learn(statement.service, self._beyond_floor(spent) if lone else spent)
             wire.backlog -= job.service
+        else:
+            statement.service = learn(statement.service, spent)  # for who looks at the slowest ones
 
     def _beyond_floor(self, seconds: float) -> float:
         # What a lone answer took beyond the quickest one: the network's part is not the text's.

@@ -9,7 +9,7 @@ import atexit
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from time import monotonic, sleep
 from typing import Any, TypeVar
@@ -52,6 +52,7 @@ __all__ = [
     "redis",
     "sleep",
     "soon",
+    "together",
     "watch_fork",
     "within",
 ]
@@ -83,12 +84,13 @@ class Connection(psycopg.Connection[Any]):
     @classmethod
     def connect(cls, conninfo: str = "", *, fleet: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """Connect as psycopg does; *fleet* hears of it, or of why it failed before the pool tries again."""
+        started = now()
         try:
             connection = super().connect(conninfo, **kwargs)
         except Exception as error:
             fleet.not_connected(error)
             raise error.with_traceback(None)  # noqa: B904 - psycopg's frames would keep the socket open
-        fleet.connected(connection)
+        fleet.connected(connection, now() - started)
         return connection
 
     def renew(self, context: Any) -> None:
@@ -296,6 +298,21 @@ def bounded(seconds: float, connection: Any, function: Callable[..., T], *args: 
         return function(*args)
     finally:
         timer.cancel()
+
+
+def together(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """Make *calls*, none of which raises, at the same time, and return their results in order."""
+    results: dict[int, T] = {}
+
+    def make(index: int) -> None:
+        results[index] = calls[index]()
+
+    threads = [threading.Thread(target=make, args=(index,), daemon=True) for index in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [results[index] for index in range(len(calls))]
 
 
 def grab(lock: threading.Lock) -> bool:

@@ -209,7 +209,7 @@ class Statements:
             self.fleet.describe(wire, statement, job.deadline, self.take_pending())
         if statement.leaves_traces:
             wire.dirty = True
-        job.prelude = (*self.take_pending(), *self._more_time(job), _SAVE)
+        job.sent, job.prelude = now(), (*self.take_pending(), *self._more_time(job), _SAVE)
         rows = job.feed if self.log.off is not None else self.log.copied(job)
         self._feeder = owner()
         try:

@@ -32,6 +32,9 @@ class Transaction(Queries):
     block joins it.
     """
 
+    label: str | None = None
+    _hold: Any = None  # of the watch over leaks
+
     def __init__(
         self,
         database: Any,
@@ -71,6 +74,8 @@ class Transaction(Queries):
             session = self._session = Session(fleet, self._begin, log)
             if self._once and not self._readonly:
                 session.ask_with(self._statements.get(ASK))
+            if fleet.leak_after is not None:
+                self._hold = fleet.watch.hold("transaction")
         else:
             self._enter_inside(outer)
         self._frame = SCOPE.enter(self._database, self, me)
@@ -99,7 +104,14 @@ class Transaction(Queries):
         finally:
             self._frame = None
             self._replays = session.replay_count
-            self._database._meter.transaction.record(now() - self._started)
+            self._measure(session.fleet, now() - self._started)
+
+    def _measure(self, fleet: Any, seconds: float) -> None:
+        fleet.meter.transaction.record(seconds)
+        if seconds > fleet.long_after or self.label is not None:
+            fleet.watch.ended(seconds, self.label)
+        if self._hold is not None:
+            fleet.watch.let_go(self._hold)
 
     def _begin(self, read_only: bool) -> bytes:
         return begin(read_only, self._modes, self._readonly)

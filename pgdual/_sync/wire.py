@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg
 
-from pgdual.core.job import STATUS, Job, command
+from pgdual.core.job import COMMAND, STATUS, Job, command
 from pgdual.core.lanes import learn
 from pgdual.core.libpq import is_busy, shut_down
 from pgdual.core.pipeline import Pipeline, check_returned, is_incident
@@ -242,8 +242,13 @@ class Wire:
         fleet, statement = self._fleet, job.statement
         if job.want <= STATUS:
             run = moment - job.sent
-            fleet.meter.tell(job.sent - job.started, run, job.rows, statement.kind is _READ)
+            wait = job.sent - job.started
+            fleet.meter.tell(wait, run, job.rows, statement.kind is _READ)
+            if wait + run > fleet.look_after or job.label is not None:
+                fleet.watch.look(job, wait, run)
             statement.service = learn(statement.service, run)
+        elif job.want > COMMAND:
+            fleet.watch.look_at_many(job, moment - job.sent)
         if fleet.breaker.failures and not job.lost:
             fleet.breaker.succeed()
         if job.placed:

@@ -11,7 +11,7 @@ def main() -> None:
         from pgdual.cli.app import app
     except ModuleNotFoundError as missing:
         library = str(missing.name).partition(".")[0]
-        if library not in {"typer", "rich"}:
+        if library not in {"typer", "rich", "textual"}:
             raise
         sys.exit(f"The pgdual command needs {library}: pip install 'pgdual[cli]'")
     app()

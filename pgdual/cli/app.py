@@ -7,19 +7,28 @@ from typing import Annotated
 
 import typer
 
+from pgdual.cli.config import config
 from pgdual.cli.demo import demo
+from pgdual.cli.doctor import doctor
+from pgdual.cli.health import health
 from pgdual.cli.migrate import app as migrate
+from pgdual.cli.pool_plan import pool_plan
 from pgdual.cli.schema import app as schema
+from pgdual.cli.top import top
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_show_locals=False,  # a local may hold a DSN
-    help="A PostgreSQL client with an async and a blocking face of one shape.",
+    help="A PostgreSQL client with an async and a blocking face of one shape.\n\nExample: pgdual health",
 )
 app.command()(demo)
 app.add_typer(schema, name="schema")
 app.add_typer(migrate, name="migrate")
+app.command()(config)
+app.command()(health)
+app.command()(pool_plan)
+app.command()(doctor)
+app.command()(top)
 
 
 def _say_version(wanted: bool) -> None:

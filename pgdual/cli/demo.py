@@ -36,6 +36,8 @@ def demo(
     are both set it uses those, in schemas of its own that it drops at the end.
 
     Exits with 1 when a sum disagrees.
+
+    Example: pgdual demo --quick
     """
     if quick:
         users, orders = max(users // 10, 1), max(orders // 10, 1)

@@ -59,6 +59,8 @@ class Job:
     sent = 0.0
     deadline = inf
     service = 0.0  # seconds that it is expected to take
+    comment = b""  # that goes to the server with the text, and is no part of the statement's name
+    label: str | None = None  # what the user calls it, who has it counted apart
 
     def __init__(self, want: int, statement: Statement, arguments: Sequence[Any] = ()) -> None:
         self.want = want

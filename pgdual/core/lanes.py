@@ -12,6 +12,7 @@ Every wire counts the calls placed on it (`load`), from the moment they are plac
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 # A READ that takes longer goes alone. Source: bench row 15; at 5 ms one slow read costs its
@@ -71,6 +72,8 @@ class Lanes:
     """The wires of one pool: which are idle, which is current, and who waits."""
 
     def __init__(self, depth: int) -> None:
+        self.few = 0  # of the idle ones: with fewer left `dwindled` is called (W2)
+        self.dwindled: Callable[[], object] = bool
         self.depth = depth  # calls that may share a lane (L5); 1 where lanes are not shared
         self.wires: list[Any] = []
         self.idle: dict[Any, None] = {}
@@ -105,6 +108,8 @@ class Lanes:
         ):
             if not lane.load:
                 del self.idle[lane]
+                if len(self.idle) < self.few:
+                    self.dwindled()
             lane.load += 1
             return lane
         return None if self.waiting and self._in_line() else self._next_lane()
@@ -159,6 +164,8 @@ class Lanes:
                 return None
             found = next(iter(idle))
         del idle[found]
+        if len(idle) < self.few:
+            self.dwindled()
         if found is self.current:
             self.current = None
         return found

@@ -7,7 +7,8 @@ by bucket. Nothing here reads a clock: callers bring seconds.
 
 from __future__ import annotations
 
-from math import exp, log
+from collections.abc import Mapping
+from math import exp, inf, log
 from typing import Any
 
 # Half the logarithm of the growth is the largest relative error of a quantile: exp(0.045) - 1 < 5 %.
@@ -17,6 +18,9 @@ HIGHEST = 1e4  # seconds; anything longer in the last
 _SCALE = 1 / GROWTH
 _SHIFT = 1.5 - log(LOWEST) / GROWTH
 BUCKETS = int((log(HIGHEST) - log(LOWEST)) / GROWTH) + 3
+LABELS = 100  # that are counted apart (N3); a label made of a user's id would have no end
+COUNTERS = ("errors", "lost", "refused", "replays", "resent", "rows", "timeouts")
+_HISTOGRAMS = ("_waits", "creation", "read", "transaction", "write")
 
 
 class Histogram:
@@ -62,6 +66,20 @@ class Histogram:
         self.total += other.total
         self.highest = max(self.highest, other.highest)
 
+    def state(self) -> dict[str, Any]:
+        """Return it as plain values, which `of` takes back: in another process they can be added up."""
+        filled = {str(index): count for index, count in enumerate(self.buckets) if count}
+        return {"total": self.total, "highest": self.highest, "buckets": filled}
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Histogram:
+        """Return the histogram whose `state` this is."""
+        histogram = cls()
+        histogram.total, histogram.highest = state["total"], state["highest"]
+        for index, count in state["buckets"].items():
+            histogram.buckets[int(index)] = count
+        return histogram
+
     def reset(self) -> None:
         """Forget everything."""
         self.buckets = [0] * BUCKETS
@@ -85,23 +103,34 @@ def middle(index: int) -> float:
     return LOWEST if index == 0 else exp((index + 0.5 - _SHIFT) * GROWTH)
 
 
-class Meter:
-    """What one database did: calls by outcome, rows, and the time spent waiting and running."""
+def upper(index: int) -> float:
+    """Return the seconds that a duration counted in bucket *index* is below; the last has no bound."""
+    return inf if index == BUCKETS - 1 else max(exp((index + 1 - _SHIFT) * GROWTH), LOWEST)
 
-    __slots__ = (
-        "_waits",
-        "errors",
-        "lost",
-        "read",
-        "refused",
-        "replays",
-        "resent",
-        "rows",
-        "transaction",
-        "write",
-    )
+
+class Meter:
+    """What one database did: calls by outcome, rows, and the time spent waiting and running.
+
+    What the user gave a label is counted in a meter of that label as well.
+    """
+
+    __slots__ = (*COUNTERS, *_HISTOGRAMS, "labels")
+
+    errors: int
+    refused: int
+    rows: int
+    resent: int
+    lost: int
+    timeouts: int
+    replays: int
+    _waits: Histogram
+    read: Histogram
+    write: Histogram
+    transaction: Histogram
+    creation: Histogram
 
     def __init__(self) -> None:
+        self.labels: dict[str, Meter] = {}
         self.reset()
 
     def reset(self) -> None:
@@ -110,7 +139,45 @@ class Meter:
         self.read = Histogram()
         self.write = Histogram()
         self.transaction = Histogram()
-        self.errors = self.refused = self.rows = self.resent = self.lost = self.replays = 0
+        self.creation = Histogram()  # of connections
+        self.errors = self.refused = self.rows = self.resent = self.lost = self.timeouts = self.replays = 0
+        self.labels.clear()
+
+    def labelled(self, label: str) -> Meter:
+        """Return the meter of *label*; past LABELS of them, that of "other" (N3)."""
+        found = self.labels.get(label)
+        if found is None:
+            name = label if len(self.labels) < LABELS else "other"
+            found = self.labels.setdefault(name, Meter())
+        return found
+
+    def add(self, other: Meter) -> None:
+        """Count everything that *other* counted too."""
+        for name in COUNTERS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in _HISTOGRAMS:
+            getattr(self, name).add(getattr(other, name))
+        for label, meter in other.labels.items():
+            self.labelled(label).add(meter)
+
+    def state(self) -> dict[str, Any]:
+        """Return it as plain values, which `of` takes back: in another process they can be added up."""
+        return {
+            **{name: getattr(self, name) for name in COUNTERS},
+            **{name: getattr(self, name).state() for name in _HISTOGRAMS},
+            "labels": {label: meter.state() for label, meter in list(self.labels.items())},
+        }
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Meter:
+        """Return the meter whose `state` this is."""
+        meter = cls()
+        for name in COUNTERS:
+            setattr(meter, name, state[name])
+        for name in _HISTOGRAMS:
+            setattr(meter, name, Histogram.of(state[name]))
+        meter.labels = {label: cls.of(one) for label, one in state["labels"].items()}
+        return meter
 
     def tell(self, wait: float, run: float, rows: int, is_read: bool) -> None:
         """Count one answered call: *wait* seconds until its turn on a connection, *run* seconds there."""
@@ -151,6 +218,7 @@ class Meter:
             "resent": self.resent,
             "lost": self.lost,
             "replays": self.replays,
+            "timeouts": self.timeouts,
             "transactions": self.transaction.count,
             "acquire": self.acquire.summary(),
             "query": query.summary(),

@@ -97,7 +97,7 @@ class Pipeline(Results):
             job.value = 0
             self.owed.append(job)
             return
-        if self.unnamed:
+        if self.unnamed or job.comment:
             self._send_unnamed(job)
         else:
             pgconn.send_query_prepared(
@@ -116,8 +116,11 @@ class Pipeline(Results):
         if self.pooled and job.placed and statement.kind is READ:
             self.pgconn.send_query_params(_READ_ONLY_GROUP, None)
             job.lead += 1
+        query = statement.query
+        if job.comment:  # on a line of its own where the text may end in a comment
+            query += (b"\n" if b"--" in query else b" ") + job.comment
         self.pgconn.send_query_params(
-            statement.query, job.buffers, statement.plans.types, job.formats, statement.result_format
+            query, job.buffers, statement.plans.types, job.formats, statement.result_format
         )
 
     def _send_prelude(self, job: Job) -> None:

@@ -1,4 +1,4 @@
-"""How many connections one process, and each of its pools, may hold (P2).
+"""How many connections one process, and each of its pools, may hold, and whether a server has them (P2).
 
 A `Share` is a stock of permits. Taking one is a single `list.pop` and giving it back a single
 `append`, each atomic by itself, so two threads can never hold more than the limit between them
@@ -7,14 +7,18 @@ and no lock is needed. A permit on its way counts as held: the figures err on th
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 from typing import Final
 from weakref import ref
 
 from pgdual.errors import ConfigurationError, UsageError
 from pgdual.settings import worker_share
 
-__all__ = ["Share", "share_for", "worker_share"]
+__all__ = ["Plan", "Pool", "Server", "Share", "plan", "share_for", "worker_share"]
+
+# The guide: max_connections is twice what the pools take together.
+BUFFER: Final = 2
 
 
 class Share:
@@ -128,3 +132,88 @@ def share_for(key: Hashable, limit: int) -> Share:
 
 def _first(living: list[ref[Share]]) -> Share | None:
     return next((share for each in tuple(living) if (share := each()) is not None), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What a server has to give: its limit, what of it is kept for superusers, what others hold now."""
+
+    max_connections: int
+    reserved: int
+    others: int
+
+    @property
+    def left(self) -> int:
+        """How many connections the pools can have."""
+        return self.max_connections - self.reserved - self.others
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The pool of one database: of a host, of each of its workers, and of all of them."""
+
+    database: str
+    max_size: int
+    each: int
+    total: int
+    variable: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Whether the pools of *workers* fit a server, by the guide's formula; *changes* say what to do."""
+
+    pools: tuple[Pool, ...]
+    workers: int
+    server: Server
+    changes: tuple[str, ...]
+
+    @property
+    def total(self) -> int:
+        """How many connections the workers may open."""
+        return sum(pool.total for pool in self.pools)
+
+    @property
+    def wanted(self) -> int:
+        """The `max_connections` that the guide asks for: twice the total."""
+        return BUFFER * self.total
+
+
+def plan(sizes: Mapping[str, int], variables: Mapping[str, str], workers: int, server: Server) -> Plan:
+    """Hold the pools that share one server against it (P2).
+
+    Args:
+        sizes: The greatest size of each database's pool on a host.
+        variables: How that is set, by database.
+        workers: Processes on the host.
+    """
+    pools = tuple(
+        Pool(name, size, size // workers, workers * (size // workers), variables[name])
+        for name, size in sizes.items()
+    )
+    changes = [
+        f"{pool.database}: {workers} workers cannot share {pool.max_size} connections: set "
+        f"{pool.variable}={workers} or more, or start fewer workers"
+        for pool in pools
+        if not pool.each
+    ]
+    made = Plan(pools, workers, server, ())
+    if not changes and made.total > server.left:
+        changes.append(
+            f"only {server.left} connections are left for {made.total}: {_smaller(made, server.left)}"
+        )
+    if not changes and made.wanted > server.max_connections:
+        changes.append(
+            f"max_connections = {server.max_connections} is below {BUFFER} x {made.total}: ALTER SYSTEM SET "
+            f"max_connections = {made.wanted}; and restart the server, or "
+            f"{_smaller(made, server.max_connections // BUFFER)}"
+        )
+    return Plan(pools, workers, server, tuple(changes))
+
+
+def _smaller(made: Plan, most: int) -> str:
+    """Return which sizes would make the pools *most* connections together, in the same proportion."""
+    fitting = [(pool, pool.total * most // made.total // made.workers * made.workers) for pool in made.pools]
+    if not all(size for _, size in fitting):
+        return f"start fewer than {made.workers} workers, or give each database a server of its own"
+    return "set " + ", ".join(f"{pool.variable}={size}" for pool, size in fitting)

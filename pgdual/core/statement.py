@@ -181,6 +181,15 @@ class Statements:
         except (KeyError, TypeError):
             return self._missed(sql)
 
+    def slowest(self, count: int) -> list[tuple[str, float]]:
+        """Return the texts that take longest, and the seconds that they take on average of late."""
+        known = [
+            (statement.sql, statement.service)
+            for statement in [*self._old.values(), *self.texts.values()]
+            if statement.service != inf
+        ]
+        return sorted(dict(known).items(), key=lambda pair: pair[1], reverse=True)[:count]
+
     def anew(self) -> Statements:
         """Return an empty cache that believes the same of functions."""
         fresh = Statements(self._half * 2)

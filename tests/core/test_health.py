@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from pgdual.core.health import report
+from pgdual.core.health import question, report
 
 POOL = {"size": 3, "min_size": 2, "max_size": 9, "idle": 1}
 
 
 def test_a_healthy_primary():
     """A probe that was answered: healthy, its latency in milliseconds, the pool's figures twice."""
-    found = report("main", POOL, "closed", latency=0.0012345678, in_recovery=False)
+    found = report("main", POOL, "closed", latency=0.0012345678, answer=(False, "18.6 (Debian 1)", None))
     assert found == {
         "database": "main",
         "status": "healthy",
@@ -20,6 +20,9 @@ def test_a_healthy_primary():
         "pool_max": 9,
         "breaker": "closed",
         "role": "primary",
+        "in_recovery": False,
+        "replication_lag_ms": None,
+        "server_version": "18.6",
         "latency_ms": 1.235,
         "error": None,
     }
@@ -31,10 +34,21 @@ def test_a_failed_probe():
     found = report("vb", POOL, "open", error=TimeoutError("no answer"))
     assert (found["status"], found["error"]) == ("unhealthy", "TimeoutError: no answer")
     assert found["breaker"] == "open"
-    assert (found["role"], found["latency_ms"]) == (None, None)
+    for key in ("role", "in_recovery", "replication_lag_ms", "server_version", "latency_ms"):
+        assert found[key] is None
 
 
-@pytest.mark.parametrize(("in_recovery", "role"), [(None, None), (True, "standby"), (False, "primary")])
-def test_roles(in_recovery, role):
-    """The role is known where the server said whether it is in recovery."""
-    assert report("main", POOL, "closed", latency=0.0, in_recovery=in_recovery)["role"] == role
+@pytest.mark.parametrize(("lag", "shown"), [(None, None), (0.0, 0.0), (1234.56789, 1234.568)])
+def test_a_standby(lag, shown):
+    """A standby says how far it is behind, where it knows."""
+    found = report("main", POOL, "closed", latency=0.0, answer=(True, "18.6", lag))
+    assert (found["role"], found["in_recovery"], found["replication_lag_ms"]) == ("standby", True, shown)
+
+
+def test_the_question_is_no_users_call():
+    """B3: the breaker lets it through and does not count what becomes of it; it has its own deadline."""
+    job = question(12.5)
+    assert job.admitted
+    assert job.aside
+    assert job.deadline == 12.5
+    assert question(1.0) is not job

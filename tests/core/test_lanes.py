@@ -242,3 +242,27 @@ def test_one_wire_serves_slow_reads_too():
     assert lanes.answered(quick, 1)
     lanes.offer(quick, 1.0)
     assert lanes.join(INF) is wire
+
+
+@pytest.mark.parametrize("depth", [1, 64])
+def test_it_is_said_when_few_are_idle(depth):
+    """W2: each time a wire is taken and fewer than `few` are left idle, by a READ or alone, it is said."""
+    lanes, wires = lanes_of(depth, True, True, True)
+    said = []
+    lanes.dwindled = lambda: said.append(len(lanes.idle))
+    lanes.join(QUICK)
+    assert said == []  # few is 0: nobody wants to hear of it
+    lanes.few = 2
+    lanes.take(read_only=True)
+    lanes.take(read_only=False)
+    assert said == [1, 0]
+    for wire in wires:
+        assert lanes.answered(wire, 1)
+        lanes.offer(wire, 0.0)
+    lanes.few = 3
+    lane = lanes.join(QUICK)
+    assert said == [1, 0, 2]
+    lanes.answered(lane, 1)
+    lanes.offer(lane, 0.0)
+    assert lanes.join(QUICK) is not None  # the current lane once more, which was idle
+    assert said == [1, 0, 2, 2]

@@ -1,12 +1,13 @@
 """Histograms and counters: quantiles within 5 %, sums that add up, the same by every way of counting (W1)."""
 
+import json
 from math import ceil
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgdual.core.meter import BUCKETS, HIGHEST, LOWEST, Histogram, Meter, middle
+from pgdual.core.meter import BUCKETS, HIGHEST, LABELS, LOWEST, Histogram, Meter, middle, upper
 
 TIMES = st.floats(LOWEST, HIGHEST, exclude_min=True, exclude_max=True)
 ANY = TIMES | st.sampled_from([-1.0, 0.0, LOWEST, HIGHEST, 1e9])
@@ -108,7 +109,7 @@ def test_a_meters_summary():
     meter.tell(0.5, 0.001, 3, is_read=True)
     meter.tell(0.0, 0.004, 1, is_read=False)
     meter.transaction.record(1.0)
-    meter.errors, meter.resent, meter.lost, meter.refused = 1, 2, 3, 5
+    meter.errors, meter.resent, meter.lost, meter.refused, meter.timeouts = 1, 2, 3, 5, 7
     summary = meter.summary()
     counters = {key: value for key, value in summary.items() if not isinstance(value, dict)}
     assert counters == {
@@ -120,6 +121,7 @@ def test_a_meters_summary():
         "lost": 3,
         "replays": 0,
         "transactions": 1,
+        "timeouts": 7,
     }
     counts = {key: value["count"] for key, value in summary.items() if isinstance(value, dict)}
     assert counts == {"acquire": 2, "query": 2, "read": 1, "write": 1, "transaction": 1}
@@ -127,3 +129,61 @@ def test_a_meters_summary():
     assert summary["acquire"]["max"] == 500.0
     meter.reset()
     assert meter.summary() == Meter().summary()
+
+
+def filled(*calls, label=None):
+    meter = Meter()
+    for call in calls:
+        meter.tell(*call)
+        if label is not None:
+            meter.labelled(label).tell(*call)
+    meter.errors, meter.timeouts = len(calls), 2
+    meter.creation.record(0.01)
+    return meter
+
+
+@given(st.lists(TIMES, min_size=1))
+def test_every_duration_is_below_its_buckets_bound(times):
+    """W1: bounds rise, a duration lies between two of them, and the last one has none."""
+    assert [upper(index) for index in range(BUCKETS)] == sorted({upper(index) for index in range(BUCKETS)})
+    assert (upper(0), upper(BUCKETS - 1)) == (LOWEST, float("inf"))
+    for seconds in times:
+        (index,) = [index for index, count in enumerate(recorded([seconds]).buckets) if count]
+        assert upper(index - 1) * 0.999999 <= seconds <= upper(index) * 1.000001
+
+
+def test_meters_add_up():
+    """W1: two meters added up are one that counted everything, labels included."""
+    one, other = (0.1, 0.2, 3, True), (0.0, 0.4, 1, False)
+    merged = filled(one, label="a")
+    merged.add(filled(other, label="b"))
+    whole = filled(one, other)
+    for name in ("errors", "rows"):
+        assert getattr(merged, name) == getattr(whole, name)
+    assert merged.timeouts == 4
+    assert merged.summary()["query"] == whole.summary()["query"]
+    assert merged.acquire.buckets == whole.acquire.buckets
+    assert merged.creation.count == 2
+    assert {label: meter.calls for label, meter in merged.labels.items()} == {"a": 1, "b": 1}
+
+
+def test_a_meter_travels_as_plain_values():
+    """W1: what another process is told of a meter is that meter."""
+    meter = filled((0.1, 0.2, 3, True), (0.0, 0.4, 1, False), label="place_order")
+    state = json.loads(json.dumps(meter.state()))
+    again = Meter.of(state)
+    assert again.summary() == meter.summary()
+    assert again.state() == meter.state()
+    assert again.labels["place_order"].summary() == meter.labels["place_order"].summary()
+
+
+def test_labels_have_a_bound():
+    """N3: past a number of labels what is new is counted as "other"; those that are known go on."""
+    meter = Meter()
+    for number in range(LABELS):
+        meter.labelled(str(number)).rows += 1
+    other = meter.labelled("one more")
+    assert meter.labels["other"] is other is meter.labelled("and another")
+    assert meter.labelled("7") is meter.labels["7"] is not other
+    meter.reset()
+    assert meter.labels == {}

@@ -1,6 +1,7 @@
 """Sizing: a worker's share, and the one figure that both faces of a process keep to (P2)."""
 
 import gc
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from pgdual.core.sizing import Share, share_for, worker_share
+from pgdual.core.sizing import Pool, Server, Share, plan, share_for, worker_share
 from pgdual.errors import ConfigurationError, UsageError
 
 
@@ -225,3 +226,53 @@ def test_pools_that_all_want_more_come_to_the_same_part() -> None:
     assert share.is_wanted(2, has_idle=True)
     share.forget(1)
     assert not share.is_wanted(2, has_idle=True)
+
+
+MAIN, VB = "PG_POOL_MAX_SIZE", "VB_PG_POOL_MAX_SIZE"
+NAMES = {"main": MAIN, "vb": VB}
+
+
+def test_the_guides_example():
+    """P2: 4 workers of 25 are 100, and a server of 200 is what the guide asks for."""
+    made = plan({"main": 100}, NAMES, 4, Server(200, 3, 10))
+    assert (made.pools, made.total, made.wanted, made.changes) == (
+        (Pool("main", 100, 25, 100, MAIN),),
+        100,
+        200,
+        (),
+    )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "workers", "server", "change"),
+    [
+        ({"main": 2}, 4, Server(100, 3, 0), f"main: 4 workers cannot share 2 connections: set {MAIN}=4"),
+        ({"main": 100}, 4, Server(100, 3, 37), f"only 60 connections are left for 100: set {MAIN}=60"),
+        ({"main": 60}, 4, Server(100, 3, 0), f"or set {MAIN}=48"),
+        ({"main": 60}, 4, Server(100, 3, 0), "ALTER SYSTEM SET max_connections = 120"),
+        ({"main": 40, "vb": 20}, 2, Server(100, 3, 0), f"set {MAIN}=32, {VB}=16"),
+        ({"main": 40, "vb": 20}, 20, Server(30, 3, 0), "start fewer than 20 workers"),
+        ({"main": 40}, 4, Server(100, 3, 97), "only 0 connections are left for 40: start fewer"),
+    ],
+)
+def test_what_does_not_fit(sizes, workers, server, change):
+    """P2: what does not fit is said once, with the values that would."""
+    (said,) = plan(sizes, NAMES, workers, server).changes
+    assert change in said
+
+
+@given(
+    st.dictionaries(st.sampled_from(["main", "vb"]), st.integers(1, 300), min_size=1),
+    st.integers(1, 20),
+    st.builds(Server, st.integers(10, 500), st.integers(0, 5), st.integers(0, 50)),
+)
+def test_what_is_advised_fits(sizes, workers, server):
+    """P2: whoever sets the sizes that were advised has pools that the server can serve."""
+    made = plan(sizes, NAMES, workers, server)
+    if made.changes and all(pool.each for pool in made.pools):
+        advised = dict(re.findall(r"(\w*PG_POOL_MAX_SIZE)=(\d+)", made.changes[0]))
+        if advised:
+            again = plan({name: int(advised[NAMES[name]]) for name in sizes}, NAMES, workers, server)
+            assert again.total <= server.left
+    else:
+        assert bool(made.changes) == any(not pool.each for pool in made.pools)

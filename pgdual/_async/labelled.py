@@ -1,0 +1,74 @@
+"""A database under a label: what goes through it is counted apart as well (W1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pgdual.core.job import Job
+from pgdual.core.statement import Statement
+
+from .queries import AsyncQueries, Timeout
+from .transaction import AsyncTransaction, Isolation
+
+
+class AsyncLabelled(AsyncQueries):
+    """The calls and transactions of a database that have a label; made by `db.labelled(...)`.
+
+    It is the same database: the same connections, the same open transaction of the task.
+    """
+
+    def __init__(self, database: Any, label: str) -> None:
+        self.database = database
+        self._statements = database._statements
+        self.label = label
+
+    def _job(self, want: int, sql: str, arguments: Sequence[Any], idempotent: bool = False) -> Job:
+        job: Job = self.database._job(want, sql, arguments, idempotent)
+        job.label = self.label
+        return job
+
+    def _run(self, job: Job, timeout: Timeout) -> Any:
+        return self.database._run(job, timeout)
+
+    def _only_once(self) -> AsyncTransaction:
+        self.database._only_once()  # refused in a transaction
+        return self.transaction(once=True)
+
+    async def _run_many(self, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout) -> int:
+        return int(await self.database._run_many(statement, rows, timeout))
+
+    def transaction(
+        self,
+        isolation: Isolation | None = None,
+        readonly: bool = False,
+        deferrable: bool = False,
+        replay: bool = True,
+        once: bool = False,
+    ) -> AsyncTransaction:
+        """Return a transaction as `db.transaction` does, which is counted under the label with its calls."""
+        return AsyncLabelledTransaction(self, isolation, readonly, deferrable, replay, once)
+
+    def stats(self) -> dict[str, Any]:
+        """Return the counters and percentiles of this label, durations in milliseconds."""
+        return {"database": self.database.name, "label": self.label, **self._summary()}
+
+    def _summary(self) -> dict[str, Any]:
+        summary: dict[str, Any] = self.database._meter.labelled(self.label).summary()
+        return summary
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.label} of {self.database.name}>"
+
+
+class AsyncLabelledTransaction(AsyncTransaction):
+    """A transaction whose own calls have a label; a call on `db` that joins it has none."""
+
+    def __init__(self, labelled: AsyncLabelled, *options: Any) -> None:
+        super().__init__(labelled.database, *options)
+        self.label = labelled.label
+
+    def _job(self, want: int, sql: str, arguments: Sequence[Any], idempotent: bool = False) -> Job:
+        job = super()._job(want, sql, arguments, idempotent)
+        job.label = self.label
+        return job

@@ -1,0 +1,89 @@
+# Generated from pgdual/_async/probe.py by _generate.py. Do not edit.
+"""Asks a database how it is, in a short time of its own, whatever its callers do.
+
+On a wire that is idle, or else on a connection beside the pool: a health check stands in no line. Neither
+way counts for the breaker (B3).
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+import psycopg
+
+from pgdual.core.breaker import Breaker
+from pgdual.core.health import question
+from pgdual.core.meter import Meter
+
+from . import runtime
+from .runtime import INTERRUPTS, now
+from .wire import Wire
+
+# How long a probe may take. Source: the probes' own default in Kubernetes is one second.
+PROBE = 1.0  # seconds
+# On the blocking face connecting is bounded by libpq's own clock, whose least is two seconds.
+CONNECT = 2  # seconds
+
+
+def probe(fleet: Any) -> Any:
+    """Return the server's answer to `core.health.question`.
+
+    Raises:
+        psycopg.Error: It could not be asked; or what it said.
+        QueryTimeoutError: It did not answer in time.
+    """
+    wire = fleet.place_alone()
+    if wire is not None:
+        try:
+            return _ask(wire, now() + PROBE)
+        except psycopg.OperationalError:
+            if not wire.dead:
+                raise
+    return _ask_beside(fleet)
+
+
+def _ask(wire: Any, deadline: float) -> Any:
+    job = question(deadline)
+    job.placed = True
+    job.started = job.sent = now()
+    try:
+        return wire.answer(job)
+    except INTERRUPTS:
+        wire.forsake(job)
+        raise
+
+
+def _ask_beside(fleet: Any) -> Any:
+    connection = psycopg.Connection.connect(
+        fleet.conninfo(), autocommit=True, connect_timeout=CONNECT
+    )
+    wire = Wire(connection, _Beside(fleet), inf)
+    try:
+        return _ask(wire, now() + PROBE)
+    finally:
+        wire.detach()
+        connection.pgconn.finish()
+
+
+class _Beside:
+    """What a wire that belongs to no fleet tells: nobody hears it."""
+
+    unnamed = True
+    background = staticmethod(runtime.background)
+    look_after = inf
+
+    def __init__(self, fleet: Any) -> None:
+        self.name = fleet.name
+        self.types = fleet.types
+        self.pooled = fleet.pooled
+        self.breaker = Breaker(1, 1.0)
+        self.meter = Meter()
+
+    def answered(self, *_: Any) -> bool:
+        return False
+
+    def measure(self, *_: Any) -> None:
+        pass
+
+    keep = lost = mend = measure
