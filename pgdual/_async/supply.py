@@ -397,5 +397,5 @@ class AsyncSupply(AsyncConnector):
         }
 
     def __repr__(self) -> str:
-        figures = " ".join(f"{key}={value}" for key, value in self.figures().items())
-        return f"<{type(self).__name__} {self.name} {figures}>"
+        figures = (f"{key}={value}" for key, value in self.figures().items())
+        return f"<{type(self).__name__} {self.name} {' '.join(figures)}>"
