@@ -287,7 +287,8 @@ class AsyncFleet(AsyncSupply):
             if wire.generation <= failed.generation:
                 wire.retire_at = 0.0
         for wire in list(self.lanes.idle):
-            if wire.generation <= failed.generation:
+            # To remove one may have given another to who waited.
+            if wire.generation <= failed.generation and wire in self.lanes.idle:
                 self.lanes.remove(wire)
                 background(self._drop, wire)
 

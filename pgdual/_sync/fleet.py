@@ -204,17 +204,6 @@ class Fleet(Supply):
         statement.described(types, self.types.result_format(columns))
         wire.pipeline.adopt(statement)
 
-    def ask(self, wire: Any, job: Job) -> Any:
-        """Run a READ on a wire that is held, which it gives back."""
-        try:
-            job.placed = True
-            self.ready(wire, job, is_read=True)
-            job.started = job.sent = now()
-            return wire.answer(job)
-        except INTERRUPTS:
-            wire.forsake(job)
-            raise
-
     def step(self, wire: Any, job: Job, deadline: float) -> Any:
         """Run a job of pgdual's own on a wire that is held."""
         job.deadline = deadline
@@ -299,7 +288,8 @@ class Fleet(Supply):
             if wire.generation <= failed.generation:
                 wire.retire_at = 0.0
         for wire in list(self.lanes.idle):
-            if wire.generation <= failed.generation:
+            # To remove one may have given another to who waited.
+            if wire.generation <= failed.generation and wire in self.lanes.idle:
                 self.lanes.remove(wire)
                 background(self._drop, wire)
 

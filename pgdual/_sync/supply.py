@@ -358,7 +358,8 @@ class Supply(Connector):
         for wire in list(self.lanes.idle):
             is_spare = len(found) < spare and moment - wire.idle_since > self.settings.pool_max_idle
             is_old = moment > wire.retire_at and not found  # one at a time: the pool is never without
-            if is_spare or is_old or wire.speaks():
+            is_idle = wire in self.lanes.idle  # to remove one may have given it to who waited
+            if is_idle and (is_spare or is_old or wire.speaks()):
                 self.lanes.remove(wire)
                 found.append(wire)
         return found
@@ -398,5 +399,5 @@ class Supply(Connector):
         }
 
     def __repr__(self) -> str:
-        figures = " ".join(f"{key}={value}" for key, value in self.figures().items())
-        return f"<{type(self).__name__} {self.name} {figures}>"
+        figures = (f"{key}={value}" for key, value in self.figures().items())
+        return f"<{type(self).__name__} {self.name} {' '.join(figures)}>"

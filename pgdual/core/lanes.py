@@ -235,10 +235,14 @@ class Lanes:
         """Forget the quick READs of a while ago; slow ones may have every wire when none came since."""
         if not self._quick:
             self._let_in()
-            while self.waiting and self.idle:
-                wire = self._pop_idle(self.waiting[0].slow)
-                self.offer(wire, wire.idle_since)
+            self._serve()
         self._quick = False
+
+    def _serve(self) -> None:
+        # Who was let in may stand in line beside an idle wire, which was kept from him before.
+        while self.waiting and self.idle:
+            wire = self._pop_idle(self.waiting[0].slow)
+            self.offer(wire, wire.idle_since)
 
     # -- lanes that drain ------------------------------------------------------------------------
 
@@ -357,6 +361,7 @@ class Lanes:
         self._reopen(wire)
         if wire is self.current:
             self.current = None
+        self._serve()
         self._close_lanes()
 
 

@@ -266,3 +266,19 @@ def test_it_is_said_when_few_are_idle(depth):
     lanes.offer(lane, 0.0)
     assert lanes.join(QUICK) is not None  # the current lane once more, which was idle
     assert said == [1, 0, 2, 2]
+
+
+def test_who_is_let_in_by_a_loss_takes_the_idle_wire():
+    """L5: a slow read that was held back gets the idle wire when the wire of a slow read is lost."""
+    lanes, (_, busy) = lanes_of(64, False, True)
+    lanes.join(QUICK)  # quick reads come, so one wire is kept for them
+    lanes.answered(busy, 1)
+    lanes.offer(busy, 0.0)
+    wire = lanes.join(INF)
+    waiter = slow_call()
+    assert lanes.join(INF) is None
+    lanes.wait(waiter)
+    assert (lanes.in_line, len(lanes.idle)) == (1, 1)
+    lanes.remove(wire)
+    assert lanes.in_line == 0
+    assert lanes.idle == {}
