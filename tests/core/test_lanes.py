@@ -282,3 +282,16 @@ def test_who_is_let_in_by_a_loss_takes_the_idle_wire():
     lanes.remove(wire)
     assert lanes.in_line == 0
     assert lanes.idle == {}
+
+
+def test_the_current_lane_is_taken_again_in_silence():
+    """W2: a READ that takes the current lane, which was idle, says nothing while enough others are idle."""
+    lanes, _ = lanes_of(64, True, True)
+    lanes.dwindled = lambda: pytest.fail("one is idle")
+    lane = lanes.join(QUICK)
+    lanes.answered(lane, 1)
+    lanes.offer(lane, 0.0)
+    lanes.few = 1
+    lanes.current = lane
+    assert lanes.join(QUICK) is lane
+    assert len(lanes.idle) == 1

@@ -7,7 +7,7 @@ import pytest
 from psycopg.errors import lookup
 from psycopg.pq import DiagnosticField, TransactionStatus
 
-from pgdual.core.job import COMMAND, MANY, PLANS, STATUS, Job, command
+from pgdual.core.job import COMMAND, MANY, PLANS, STATUS, Job, begin, command
 from pgdual.core.pipeline import check_returned, is_incident
 from pgdual.core.results import is_outdated
 from pgdual.core.rows import ROWS
@@ -300,3 +300,24 @@ def test_what_a_borrower_may_leave(tape):
         with pytest.raises(psycopg.OperationalError):
             check_returned(connection)
         setattr(owner, name, good)
+
+
+@pytest.mark.parametrize(
+    ("sql", "sent"), [("select 1", b"select 1 /*x*/"), ("select 1 -- a", b"select 1 -- a\n/*x*/")]
+)
+def test_a_comment_goes_with_the_text_and_not_with_the_name(pipeline, tape, sql, sent):
+    """W3: a comment is sent with one call's text, unnamed; what is prepared has none."""
+    job = Job(ROWS, Statement(sql))
+    job.comment = b"/*x*/"
+    pipeline.send(job)
+    assert [one[1] for one in tape.sent if one[0] == "query_params"] == [sent]
+    assert [one[2] for one in tape.sent if one[0] == "prepare"] == [sql.encode()]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [((False,), b"BEGIN"), ((True,), b"BEGIN READ WRITE"), ((True, " X", True), b"BEGIN X READ ONLY")],
+)
+def test_the_text_of_begin(options, text):
+    """T2: BEGIN says what the session's own mode does not."""
+    assert begin(*options) == text
