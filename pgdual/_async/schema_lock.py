@@ -146,7 +146,7 @@ async def holder_of(connection: Any) -> str | None:
         return None
     pid, user, application, address, connected, state, changed, query = row
     words = f"process {pid} of the server holds it"
-    if connected is None:  # of a role that this one may not look at, or gone by now
+    if connected is None or changed is None:  # of a role that this one may not look at, or gone by now
         return f"{words}; a role in pg_read_all_stats sees more of it in pg_stat_activity"
     place = address or "a local socket"
     return (

@@ -28,7 +28,7 @@ _logger = logging.getLogger("pgdual.schema")
 
 _PLACE = """
 SELECT current_schema(), pg_is_in_recovery(),
-       to_regclass(format('%I.pgdual_schema', current_schema())) IS NOT NULL
+       to_regclass(quote_ident(current_schema()) || '.pgdual_schema') IS NOT NULL
 """
 _TABLE = sql.SQL("""
 CREATE TABLE IF NOT EXISTS {} (

@@ -243,8 +243,24 @@ async def test_a_role_without_rights(main_dsn: str, tmp_path: Path) -> None:
                 await run_schema_from_file(file, client["main"])
             prepare(main_dsn, f"grant select on pgdual_schema to {role}")
             assert not (await run_schema_from_file(file, client["main"])).ran
+        way = {"dsn": main_dsn.replace("postgres@", f"{role}@")}
+        async with client_with(main_dsn, way, schema_lock_wait=0.1) as client:
+            with psycopg.connect(main_dsn, autocommit=True) as holder:
+                holder.execute("select pg_advisory_lock(%s)", [schema_lock.LOCK])
+                said = (
+                    f"process {holder.info.backend_pid} of the server holds it; a role in pg_read_all_stats"
+                )
+                with pytest.raises(SchemaLockError, match=said):
+                    await run_schema_from_file(file_of(tmp_path, "SELECT 1"), client["main"], repeatable=True)
     finally:
         prepare(main_dsn, f"drop owned by {role}", f"drop role {role}")
+
+
+async def test_nowhere_to_go(main_dsn: str, tmp_path: Path) -> None:
+    """A search_path that leads nowhere is an error that says so."""
+    async with client_with(main_dsn, {"search_path": "nowhere"}) as client:
+        with pytest.raises(SchemaError, match="no schema in the search_path exists"):
+            await run_schema_from_file(file_of(tmp_path, COUNTED), client["main"])
 
 
 async def test_passwords_are_masked(main_dsn: str, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import anyio
+import psycopg
 import pytest
 import redis
 
@@ -17,8 +18,8 @@ from pgdual import aio, sync
 from pgdual.embedded import Template, Valkey
 from pgdual.errors import SchemaError
 from tests._async import schemas as asynchronous
-from tests._sync.clients import left_open, outside
-from tests._sync.runtime import spawn, wait_until
+from tests._sync.clients import first, left_open, outside, prepare
+from tests._sync.runtime import Event, spawn, wait_until
 from tests._sync.schemas import COUNTED, GATED, client_with, file_of, gate, is_gated, runs, tables
 
 from .proxy import Proxy
@@ -97,6 +98,27 @@ async def test_the_caller_gives_up(main_dsn: str, tmp_path: Path) -> None:
             assert outside(main_dsn, "select pid from pg_locks where locktype = 'advisory'") == []
             assert tables(main_dsn) == set()
             assert (await aio.run_schema_from_file(file, client["main"])).ran
+    assert runs(main_dsn) == (1, 1)
+
+
+def test_a_deadlock(main_dsn: str, tmp_path: Path) -> None:
+    """O2: a run that the server rolled back for another's sake begins anew."""
+    prepare(main_dsn, "create table a (n int)", "create table b (n int)")
+    file = file_of(tmp_path, f"{COUNTED}SET LOCAL deadlock_timeout = 50;\nLOCK TABLE a;\nLOCK TABLE b;")
+
+    def other_way_round() -> None:
+        with psycopg.connect(main_dsn) as other:
+            other.execute("set deadlock_timeout = '1min'")  # not this one is to be rolled back
+            other.execute("lock table b")
+            locked.set()
+            wait_until(lambda: first(main_dsn, "select 1 from pg_locks where not granted"))
+            other.execute("lock table a")
+
+    locked = Event()
+    with client_with(main_dsn) as client, spawn(other_way_round) as other:
+        locked.wait()
+        assert sync.run_schema_from_file(file, client["main"]).ran
+        other.result()
     assert runs(main_dsn) == (1, 1)
 
 
