@@ -1,10 +1,11 @@
 """What sessions are told for the case that nobody is left to keep a deadline (D3)."""
 
+from decimal import InvalidOperation
 from math import inf
 
 import pytest
 
-from pgdual.core.backstops import can_be_grouped, raised, session
+from pgdual.core.backstops import can_be_grouped, put_down, raised, session
 
 
 def test_a_session_is_told_later_than_the_client_would_act():
@@ -37,3 +38,14 @@ def test_a_longer_limit(limit, text):
 def test_what_can_stand_in_a_group(verb, expected):
     """VACUUM and its like, and what may commit inside, stand alone."""
     assert can_be_grouped(verb) is expected
+
+
+def test_who_is_put_down():
+    """T5: a process is ended by its number and by when it began, and only numbers get into the text."""
+    text = put_down(42, "1700000000.123456")
+    assert text.startswith(b"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = 42 AND ")
+    assert text.endswith(b"::text = '1700000000.123456'")
+    with pytest.raises(InvalidOperation):
+        put_down(42, "1'; drop table t; --")
+    with pytest.raises(ValueError, match="invalid literal"):
+        put_down("1 or true", "1")

@@ -155,3 +155,12 @@ def test_a_loss_among_many_rows(pipeline, tape, rows):
     assert str(pipeline.lost) == "gone"
     assert pipeline.lose() == [job]
     assert (job.lost, job.error) == (True, pipeline.lost)
+
+
+def test_what_rows_were_made_of_is_kept(pipeline, tape, rows):
+    """T5: a job of a transaction keeps the results themselves, for the rows are the caller's."""
+    job = Job(ROWS, Statement("select job, row from t"))
+    job.keeps = True
+    result = rows([(1, 2)])
+    answered(pipeline, tape, job, result)
+    assert job.results == (result,)

@@ -9,7 +9,7 @@ from psycopg.errors import lookup
 from pgdual.core.job import Job
 from pgdual.core.rows import ROWS
 from pgdual.core.statement import Kind, Statement
-from pgdual.core.verdict import TABLE, Failure, Verdict, is_final, is_full, judge
+from pgdual.core.verdict import TABLE, Failure, Verdict, is_final, is_full, judge, reason_to_replay
 
 READ = "select 1"
 WRITE = "update t set a = 1"
@@ -132,3 +132,30 @@ def test_what_a_function_raised(state):
     vars(problem).update(sqlstate=state, diag=SimpleNamespace(context="PL/pgSQL function p() line 3"))
     for sql, idempotent in CASES:
         assert verdict_on(sql, problem, idempotent=idempotent) is Verdict.RAISE
+
+
+# The last column of the retry table: for what a transaction is said again.
+REASONS = {
+    "40001": Failure.CONFLICT,
+    "40P01": Failure.CONFLICT,
+    "25006 of a standby": Failure.STANDBY,
+    "26000": Failure.UNPREPARED,
+    "42P05": Failure.UNPREPARED,
+    "0A000 cached plan": Failure.UNPREPARED,
+}
+
+
+@pytest.mark.parametrize("name", ROWS_OF_THE_TABLE)
+def test_what_a_transaction_is_run_again_for(name):
+    """T5: conflicts, failovers and lost statements are reasons for a replay, and nothing else is."""
+    problem = ROWS_OF_THE_TABLE[name][0]
+    assert reason_to_replay(problem, lost=False) is REASONS.get(name)
+    assert reason_to_replay(problem, lost=True) is Failure.LOST
+
+
+@pytest.mark.parametrize("state", ["26000", "42P05"])
+def test_what_a_function_raised_in_a_transaction(state):
+    """T5: a function's own error is not that pgdual's statement is gone."""
+    problem = Exception("prepared statement does not exist")
+    vars(problem).update(sqlstate=state, diag=SimpleNamespace(context="PL/pgSQL function p() line 3"))
+    assert reason_to_replay(problem, lost=False) is None
