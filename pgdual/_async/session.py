@@ -79,7 +79,8 @@ class AsyncSession(AsyncStatements):
         if error is not None:
             await self._undo(*undo)
             self.log.say(undo)
-            self.failed = failed_before
+            if not self._has_ended():
+                self.failed = failed_before
             return
         self._check_over()
         job = command(undo[1])
@@ -99,11 +100,8 @@ class AsyncSession(AsyncStatements):
             ) from None
 
     async def _release_savepoint(self, job: Job) -> None:
-        seconds = self.fleet.command_timeout + GRACE
-        try:
-            await runtime.within(seconds, self._say, seconds - GRACE, job, self._send)
-        except Exception as error:
-            await runtime.within(seconds, self.replayed, job, error, self._send)
+        limit = self.fleet.command_timeout
+        await runtime.within(limit + GRACE, self._say, limit, job, self._send, self.replayed)
         self.log.say((job.text,))
 
     def _send(self, job: Job) -> Any:
@@ -111,24 +109,32 @@ class AsyncSession(AsyncStatements):
             job.prelude = self.take_pending()
         return self.wire.answer(job)
 
-    async def _say(self, seconds: float, job: Job, act: Any) -> str:
-        """Run a command of pgdual's own in its turn and return its status."""
+    async def _say(self, seconds: float, job: Job, act: Any, again: Any = None) -> str:
+        """Run a command of pgdual's own in its turn, `again` if it fails, and return its status."""
         await self._turns.take(None, seconds)
         try:
-            if self.wire is not None and self.wire.settling is not None:
-                await self.wire.settle()
-            self._check_wire()
             job.deadline = now() + seconds
             try:
+                if self.wire is not None and self.wire.settling is not None:
+                    await self.wire.settle()
+                self._check_wire()
                 return str(await act(job))
             except INTERRUPTS:
                 self.wire.forsake(job)
                 raise
+            except Exception as error:
+                if again is None:
+                    raise
+                return str(await again(job, error, act))
         finally:
             self._turns.give_back()
 
     async def _undo(self, *texts: bytes) -> None:
         """Run *texts* in one group; if the server does not answer, close the connection, which undoes too."""
+        replays = self.replays
+        if replays is not None and replays.is_running and self.fleet.home is not None:
+            replays.is_stopped = True
+            await self._outwait_replay()
         wire = self.wire
         if wire is None or not self.begun or wire.dead or self.fleet.home is None or wire.pipeline.is_idle:
             return
@@ -141,6 +147,18 @@ class AsyncSession(AsyncStatements):
         except (psycopg.Error, TransactionFailedError, TimeoutError) as error:
             loss = psycopg.OperationalError(f"{texts[0].decode()} failed: {error}")
             wire.lose(loss)
+
+    async def _outwait_replay(self) -> None:
+        # One of a child's statement was told to stop: it must not go on with a transaction that is undone.
+        if self.wire.dead:
+            return  # it has no other yet, and will take none
+        await self.wire.interrupt()
+        try:
+            await runtime.within(GRACE, self._turns.take, None, GRACE)
+        except (QueryTimeoutError, TimeoutError):
+            self.wire.lose(psycopg.OperationalError("a replay did not stop in time"))
+        else:
+            self._turns.give_back()
 
     # -- the end ---------------------------------------------------------------------------------
 

@@ -110,6 +110,8 @@ class AsyncStatements:
                     self.log.turn_off("a statement in it was given up")
                     raise
                 except (UsageError, TransactionClosedError, TransactionFailedError):
+                    if job.future is not None and job.want != MANY:  # what is undone is not missed
+                        self.log.turn_off("what a statement in it returned could not be given")
                     raise
                 except Exception as error:
                     job.tries += 1
@@ -253,11 +255,16 @@ class AsyncStatements:
             raise psycopg.OperationalError(
                 f"the connection of this transaction on {name!r} was lost; it was rolled back"
             )
-        if self.begun and wire.pipeline.is_idle:
+        if self._has_ended():
             raise TransactionFailedError(
                 f"{name}: the transaction did not begin, or has ended by itself; the first statement to "
                 f"fail: {self.failed}"
             )
+
+    def _has_ended(self) -> bool:
+        """True if the server has no transaction any more, and nothing can bring it back."""
+        wire = self.wire
+        return self.begun and wire is not None and not wire.dead and bool(wire.pipeline.is_idle)
 
     def _note(self, job: Job, reason: object) -> None:
         if self.failed is None and job.statement is not None:

@@ -30,6 +30,8 @@ class Replay:
     def __init__(self, session: Any) -> None:
         self.session = session
         self.count = 0  # of the replays that went through
+        self.is_running = False
+        self.is_stopped = False  # the transaction is undone meanwhile
         self._begun = now()
         self._runs = dict.fromkeys((Failure.CONFLICT, Failure.UNPREPARED, Failure.LOST, Failure.STANDBY), 1)
 
@@ -45,6 +47,7 @@ class Replay:
         cause = self._cause(job, error, log)
         if cause is None:
             raise error
+        self.is_running = True
         try:
             while True:
                 try:
@@ -63,6 +66,8 @@ class Replay:
         except BaseException as last:
             self._give_up(last)
             raise
+        finally:
+            self.is_running = False
         self._tell(error)
         return value
 
@@ -72,6 +77,8 @@ class Replay:
         """Return for what there is to be another run, None if there is none."""
         session = self.session
         if log.off is not None or session.failed is not None or session.fleet.home is None:
+            return None
+        if self.is_stopped:
             return None
         if iter(job.feed) is job.feed:
             return None  # of the rows that it came to nobody knows
@@ -101,14 +108,22 @@ class Replay:
         if cause is Failure.CONFLICT or cause is Failure.UNPREPARED:
             fleet.step(old, command(b"ROLLBACK"), deadline)
             sleep(self._pause(self._runs[cause]))
+            self._check_stopped()
             return
         if cause is Failure.STANDBY:
             fleet.evict(old)
             old.lose(psycopg.OperationalError("the server is a standby now"))
         wire = fleet.place_alone() or fleet.acquire(None, min(now(), deadline - fleet.acquire_timeout))
+        if self.is_stopped:
+            wire.release()
+        self._check_stopped()
         session.wire = wire
         if cause is Failure.LOST:
             fleet.put_down(wire, old, deadline)  # it may hold locks against its own replay
+
+    def _check_stopped(self) -> None:
+        if self.is_stopped:
+            raise psycopg.OperationalError("the transaction was undone while it was run again")
 
     def _pause(self, runs: int) -> float:
         backoff = self.session.fleet.backoff
@@ -120,6 +135,7 @@ class Replay:
             if isinstance(step, bytes):
                 session.pending = (*session.pending, step)
                 continue
+            self._check_stopped()
             twin = again(step)
             twin.deadline = deadline
             found = self._differs(step, twin)
@@ -142,7 +158,7 @@ class Replay:
             session.wire.forsake(twin)
             raise
         except Exception as error:
-            is_answer = twin.error is error and not twin.lost
+            is_answer = twin.error is error and not twin.lost and not twin.expired
             if not is_answer or reason_to_replay(error, lost=False) is not None:
                 raise
         return difference(step, twin)
@@ -154,14 +170,19 @@ class Replay:
         session, wire = self.session, self.session.wire
         session.begun = True
         session.log.turn_off("a replay of it failed")
-        if wire.dead:
+        if wire is None or wire.dead:
             return
         try:
             if not isinstance(error, Exception):
                 raise psycopg.OperationalError("a replay was interrupted")
-            within(GRACE, session.fleet.step, wire, command(b"ROLLBACK"), now() + GRACE)
+            within(GRACE, self._roll_back, wire)
         except (psycopg.Error, TimeoutError) as failure:
             wire.lose(psycopg.OperationalError(f"a replay was not finished: {failure}"))
+
+    def _roll_back(self, wire: Any) -> None:
+        if wire.settling is not None:
+            wire.settle()  # D5: a cancel of what was run again may be on its way
+        self.session.fleet.step(wire, command(b"ROLLBACK"), now() + GRACE)
 
     def _tell(self, error: Exception) -> None:
         fleet = self.session.fleet

@@ -80,7 +80,8 @@ class Session(Statements):
         if error is not None:
             self._undo(*undo)
             self.log.say(undo)
-            self.failed = failed_before
+            if not self._has_ended():
+                self.failed = failed_before
             return
         self._check_over()
         job = command(undo[1])
@@ -100,11 +101,8 @@ class Session(Statements):
             ) from None
 
     def _release_savepoint(self, job: Job) -> None:
-        seconds = self.fleet.command_timeout + GRACE
-        try:
-            runtime.within(seconds, self._say, seconds - GRACE, job, self._send)
-        except Exception as error:
-            runtime.within(seconds, self.replayed, job, error, self._send)
+        limit = self.fleet.command_timeout
+        runtime.within(limit + GRACE, self._say, limit, job, self._send, self.replayed)
         self.log.say((job.text,))
 
     def _send(self, job: Job) -> Any:
@@ -112,24 +110,32 @@ class Session(Statements):
             job.prelude = self.take_pending()
         return self.wire.answer(job)
 
-    def _say(self, seconds: float, job: Job, act: Any) -> str:
-        """Run a command of pgdual's own in its turn and return its status."""
+    def _say(self, seconds: float, job: Job, act: Any, again: Any = None) -> str:
+        """Run a command of pgdual's own in its turn, `again` if it fails, and return its status."""
         self._turns.take(None, seconds)
         try:
-            if self.wire is not None and self.wire.settling is not None:
-                self.wire.settle()
-            self._check_wire()
             job.deadline = now() + seconds
             try:
+                if self.wire is not None and self.wire.settling is not None:
+                    self.wire.settle()
+                self._check_wire()
                 return str(act(job))
             except INTERRUPTS:
                 self.wire.forsake(job)
                 raise
+            except Exception as error:
+                if again is None:
+                    raise
+                return str(again(job, error, act))
         finally:
             self._turns.give_back()
 
     def _undo(self, *texts: bytes) -> None:
         """Run *texts* in one group; if the server does not answer, close the connection, which undoes too."""
+        replays = self.replays
+        if replays is not None and replays.is_running and self.fleet.home is not None:
+            replays.is_stopped = True
+            self._outwait_replay()
         wire = self.wire
         if wire is None or not self.begun or wire.dead or self.fleet.home is None or wire.pipeline.is_idle:
             return
@@ -142,6 +148,18 @@ class Session(Statements):
         except (psycopg.Error, TransactionFailedError, TimeoutError) as error:
             loss = psycopg.OperationalError(f"{texts[0].decode()} failed: {error}")
             wire.lose(loss)
+
+    def _outwait_replay(self) -> None:
+        # One of a child's statement was told to stop: it must not go on with a transaction that is undone.
+        if self.wire.dead:
+            return  # it has no other yet, and will take none
+        self.wire.interrupt()
+        try:
+            runtime.within(GRACE, self._turns.take, None, GRACE)
+        except (QueryTimeoutError, TimeoutError):
+            self.wire.lose(psycopg.OperationalError("a replay did not stop in time"))
+        else:
+            self._turns.give_back()
 
     # -- the end ---------------------------------------------------------------------------------
 
