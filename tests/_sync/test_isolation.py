@@ -86,7 +86,7 @@ def _both(actors: dict[str, Actor], *names: str) -> bool:
     return all(actors[name].ended == "committed" for name in names)
 
 
-_LAST = "3: get 2; 3: get 1; 3: commit"
+_LAST = "2: commit; 3: get 2; 3: get 1; 3: commit"
 HISTORIES: dict[str, tuple[str, tuple[str, ...], Any]] = {
     "G0": (
         "1: set 1 11; 2: set 1 12; 1: set 2 21; 1: commit; 2: set 2 22; 2: commit",
@@ -111,7 +111,7 @@ HISTORIES: dict[str, tuple[str, tuple[str, ...], Any]] = {
         ),
     ),
     "OTV": (
-        f"1: set 1 11; 1: set 2 19; 2: set 1 12; 1: commit; 3: get 1; 2: set 2 18; 3: get 2; 2: commit; {_LAST}",
+        f"1: set 1 11; 1: set 2 19; 2: set 1 12; 1: commit; 3: get 1; 2: set 2 18; 3: get 2; {_LAST}",
         LEVELS,
         # It saw something of the second transaction, and after that something from before it.
         lambda actors, rows: (

@@ -23,7 +23,7 @@ from tests._async import clients as aio
 from tests._sync import clients as sync
 
 TASKS, THREADS, ACCOUNTS, EACH = 50, 8, 20, 1000
-_TOKENS = """
+TOKENS = """
 create table pgdual_commit (
     token uuid primary key, void boolean not null default false, made_at timestamptz not null default now()
 )
@@ -36,7 +36,7 @@ SCHEMA = (
     "create table account (id int primary key, balance bigint not null)",
     f"insert into account select g, {EACH} from generate_series(1, {ACCOUNTS}) g",
     "create table transfer (id bigint not null)",  # no key: what stands twice must show
-    _TOKENS,
+    TOKENS,
     _SOON,
 )
 MOVE = "update account set balance = balance + $2 where id = $1"
