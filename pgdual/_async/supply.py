@@ -142,11 +142,10 @@ class AsyncSupply(AsyncConnector):
 
     @critical
     def _part(self) -> tuple[list[Any], list[Any]]:
-        lanes = self.lanes
-        idle = list(lanes.idle)
+        idle = list(self.lanes.idle)
         for wire in idle:
-            lanes.remove(wire)
-        return idle, list(lanes.wires)
+            self.lanes.remove(wire)
+        return idle, list(self.lanes.wires)
 
     def abandon(self) -> None:
         """Forget everything without touching it: a forked child must not close what its parent uses (P1)."""
@@ -386,14 +385,13 @@ class AsyncSupply(AsyncConnector):
 
     def figures(self) -> dict[str, int]:
         """Return the pool's figures, the guide's among them."""
-        lanes = self.lanes
         return {
             "size": self.size,
             "min_size": self.min_size,
             "max_size": self.max_size,
-            "active": lanes.active,
-            "idle": len(lanes.idle),
-            "waiting": lanes.in_line,
+            "active": self.lanes.active,
+            "idle": len(self.lanes.idle),
+            "waiting": self.lanes.in_line,
             "connecting": self.growing,
         }
 
