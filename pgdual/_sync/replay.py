@@ -43,7 +43,7 @@ class Replay:
             Exception: *error*, where it is no reason to, or what ended the last run.
         """
         session = self.session
-        log, pending = session.log, session.pending
+        log, pending, self._begun = session.log, session.pending, now()
         cause = self._cause(job, error, log)
         if cause is None:
             raise error

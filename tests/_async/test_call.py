@@ -173,7 +173,7 @@ async def test_parameter_types_that_change(main_dsn: str) -> None:
 
 
 async def test_columns_that_change_within_a_transaction(main_dsn: str) -> None:
-    """In a transaction the change is an error, and the next one on that connection is fine (0A000)."""
+    """0A000, T5: in a transaction the change has it begin anew; without a replay it is an error, once."""
     prepare(main_dsn, "create table t (id int)")
     async with client_of(main=main_dsn, pool_max_size=1) as client:
         db = client["main"]
@@ -181,10 +181,14 @@ async def test_columns_that_change_within_a_transaction(main_dsn: str) -> None:
             await tx.fetch("select * from t")
         prepare(main_dsn, "alter table t add column name text")
         with pytest.raises(FeatureNotSupported):
-            async with db.transaction() as tx:
+            async with db.transaction(replay=False) as tx:
                 await tx.fetch("select * from t")
         async with db.transaction() as tx:
             assert await tx.fetch("select * from t") == []
+        prepare(main_dsn, "alter table t add column note text")
+        async with db.transaction() as tx:
+            assert await tx.fetch("select * from t") == []
+        assert tx.replays == 1
 
 
 async def test_statements_that_were_deallocated(main_dsn: str) -> None:

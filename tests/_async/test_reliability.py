@@ -257,20 +257,6 @@ async def test_a_limit_of_the_users_own(main_dsn: str) -> None:
         assert await client["main"].fetchval(LIMIT) == "7s"
 
 
-async def test_the_health_check_of_a_busy_pool(main_dsn: str) -> None:
-    """B3: it keeps the connection it got: who comes after it does not hold it up."""
-    async with client_of(main=main_dsn, pool_max_size=1) as client:
-        db = client["main"]
-        assert await db.fetchval("select 1") == 1
-        async with spawn(lambda: db.execute("do $$ begin perform pg_sleep(0.4); end $$")):
-            await wait_until(lambda: db.stats()["pool"]["active"] == 1)
-            async with spawn(db.health_check) as check:
-                await wait_until(lambda: db.stats()["pool"]["waiting"] == 1)
-                async with spawn(lambda: db.execute("do $$ begin perform pg_sleep(5); end $$")):
-                    assert (await check.result(3))["status"] == "healthy"
-                    assert await db.cancel_all() == 1
-
-
 async def test_the_health_check_after_idle_connections_ended(main_dsn: str) -> None:
     """B3, O3: an idle connection that the server has ended says nothing of the database's health."""
     async with client_of(main=main_dsn, pool_min_size=2) as client:

@@ -26,18 +26,14 @@ create table log (id int generated always as identity, note text);
 """
 ADD = "update t set n = n + $2 where id = $1"
 READ = "select id, n from t where id = $1"
-# Ends the backend of the transaction that is idle in it.
-CUT = "select count(pg_terminate_backend(pid)) from pg_stat_activity where state = 'idle in transaction'"
+OURS = "pg_stat_activity where state = 'idle in transaction' and datname = current_database()"
+IDLE = f"select count(*) from {OURS}"
 
 
-IDLE = "select count(*) from pg_stat_activity where state = 'idle in transaction'"
-
-
-def cut(dsn: str) -> None:
+async def cut(dsn: str) -> None:
     """End the one transaction that is open, and return when its server process is gone."""
-    assert first(dsn, CUT) == 1
-    while first(dsn, IDLE):
-        pass
+    assert first(dsn, f"select count(pg_terminate_backend(pid)) from {OURS}") == 1
+    await wait_until(lambda: first(dsn, IDLE) == 0)
 
 
 async def both(db: AsyncDB, one: int, other: int, ready: list[int], **options: Any) -> int:
@@ -136,7 +132,7 @@ async def test_the_order_of_rows(main_dsn: str, by: str) -> None:
         try:
             async with db.transaction() as tx:
                 await calls[by](tx)
-                cut(main_dsn)
+                await cut(main_dsn)
                 outside(main_dsn, swap)
                 await tx.execute(ADD, 1, 1)
         except ReplayMismatchError:
@@ -159,9 +155,9 @@ async def test_a_lost_connection(main_dsn: str) -> None:
             assert await tx.executemany(ADD, rows) == 2
             rows[0][1] = 99
             assert dict(await tx.fetchrow(READ, 1)) == {"id": 1, "n": 5}
-            cut(main_dsn)
+            await cut(main_dsn)
             assert await tx.fetchval("select count(*) from log") == 1
-            cut(main_dsn)
+            await cut(main_dsn)
         assert tx.replays == 2
         assert first(main_dsn, "select array_agg(note) from log") == ["x"]
         assert first(main_dsn, "select array_agg(n order by id) from t where id < 3") == [5, 5]
@@ -185,8 +181,8 @@ async def test_inner_blocks(main_dsn: str) -> None:
                     raise ValueError("mine")
             async with db.transaction():
                 await db.execute(ADD, 4, 1)
-                cut(main_dsn)
-            cut(main_dsn)
+                await cut(main_dsn)
+            await cut(main_dsn)
         assert tx.replays == 2
         assert first(main_dsn, "select array_agg(n order by id) from t where id < 5") == [1, 0, 0, 1]
 
@@ -209,7 +205,7 @@ async def test_what_cannot_be_said_again(main_dsn: str, sql: str) -> None:
         with pytest.raises((OperationalError, ReplayMismatchError)):
             async with db.transaction() as tx:
                 await tx.fetch(sql)
-                cut(main_dsn)
+                await cut(main_dsn)
                 await tx.execute(ADD, 2, 1)
         assert first(main_dsn, "select n from t where id = 2") == 0
         assert await db.fetchval("select 1") == 1
@@ -239,11 +235,11 @@ async def test_the_log_is_bounded(main_dsn: str) -> None:
         with pytest.raises(OperationalError):
             async with db.transaction() as tx:
                 await tx.fetch("select g from generate_series(1, 10001) g")
-                cut(main_dsn)
+                await cut(main_dsn)
                 await tx.execute(ADD, 2, 1)
         with pytest.raises(OperationalError):
             async with db.transaction() as tx:
                 for _ in range(1001):
                     await tx.fetchval("select 1")
-                cut(main_dsn)
+                await cut(main_dsn)
                 await tx.execute(ADD, 2, 1)

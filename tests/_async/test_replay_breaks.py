@@ -40,7 +40,7 @@ async def test_a_statement_whose_rows_were_refused(db: AsyncDB, main_dsn: str) -
         async with db.transaction() as tx:
             with pytest.raises(UsageError):
                 await tx.fetchval("insert into log (note) values ('x') returning id", column="nowhere")
-            cut(main_dsn)
+            await cut(main_dsn)
             await tx.execute(ADD, 1, 1)
     except OperationalError:
         pass
@@ -52,7 +52,7 @@ async def test_the_deadline_passes_in_a_replay(db: AsyncDB, main_dsn: str) -> No
     with pytest.raises(QueryTimeoutError) as caught:
         async with db.transaction() as tx:
             await tx.execute(ADD, 1, 1)
-            cut(main_dsn)
+            await cut(main_dsn)
             holder = outside_holding(main_dsn)
             try:
                 await tx.execute(ADD, 2, 1, timeout=0.3)
@@ -84,7 +84,7 @@ async def test_a_child_waits_for_a_replay_at_release(db: AsyncDB, main_dsn: str)
             await tx.execute(ADD, 1, 1)
             async with db.transaction():
                 await db.execute(ADD, 2, 1)
-                cut(main_dsn)
+                await cut(main_dsn)
                 spawned = spawn(lambda steps=steps, tx=tx: child(tx, steps))  # type: ignore[misc]
             await spawned.result()
         assert tx.replays == 1
@@ -95,7 +95,7 @@ async def test_children_wait_for_a_replay(db: AsyncDB, main_dsn: str) -> None:
     """T3, T5: statements that children have in line are sent after the replay, each once."""
     async with db.transaction() as tx:
         await tx.execute(ADD, 1, 1)
-        cut(main_dsn)
+        await cut(main_dsn)
         await gather(*[lambda: tx.execute(ADD, 2, 1) for _ in range(6)])
         await tx.executemany(ADD, [(3, 1)] * 3)
     assert tx.replays == 1
@@ -109,7 +109,7 @@ async def test_the_caller_changes_an_empty_list(db: AsyncDB, main_dsn: str) -> N
         rows.append("mine")
         none = await tx.fetch("select id from t where id > 100")
         none.append("mine")
-        cut(main_dsn)
+        await cut(main_dsn)
         await tx.execute(ADD, 1, 1)
     assert tx.replays == 1
 
@@ -131,7 +131,7 @@ async def test_rows_that_were_half_read(db: AsyncDB, main_dsn: str) -> None:
     """T5: an iterator that was read in part cannot be sent again; a list can, and the block goes on."""
     async with db.transaction() as tx:
         await tx.execute(ADD, 1, 1)
-        cut(main_dsn)
+        await cut(main_dsn)
         await tx.executemany(ADD, [(2, 1), (3, 1)])
     assert tx.replays == 1
 
@@ -168,7 +168,7 @@ async def test_the_block_fails_while_a_child_waits_for_a_replay(db: AsyncDB, mai
     with pytest.raises(LookupError):
         async with db.transaction() as tx:
             await tx.execute(ADD, 1, 1)
-            cut(main_dsn)
+            await cut(main_dsn)
             begin.set()
             await wait_until(lambda: len(taken) >= 3)  # a thread learns of a loss when it looks
             child = spawn(lambda: tx.execute(ADD, 2, 1))

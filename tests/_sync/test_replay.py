@@ -27,18 +27,14 @@ create table log (id int generated always as identity, note text);
 """
 ADD = "update t set n = n + $2 where id = $1"
 READ = "select id, n from t where id = $1"
-# Ends the backend of the transaction that is idle in it.
-CUT = "select count(pg_terminate_backend(pid)) from pg_stat_activity where state = 'idle in transaction'"
-
-
-IDLE = "select count(*) from pg_stat_activity where state = 'idle in transaction'"
+OURS = "pg_stat_activity where state = 'idle in transaction' and datname = current_database()"
+IDLE = f"select count(*) from {OURS}"
 
 
 def cut(dsn: str) -> None:
     """End the one transaction that is open, and return when its server process is gone."""
-    assert first(dsn, CUT) == 1
-    while first(dsn, IDLE):
-        pass
+    assert first(dsn, f"select count(pg_terminate_backend(pid)) from {OURS}") == 1
+    wait_until(lambda: first(dsn, IDLE) == 0)
 
 
 def both(db: DB, one: int, other: int, ready: list[int], **options: Any) -> int:
