@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ._async.borrowed import AsyncBorrowed
 from ._async.call import DEFAULT
 from ._async.client import AsyncClient
-from ._async.db import AsyncBorrowed, AsyncDB
+from ._async.db import AsyncDB
 from ._async.tradecore import (
     acquire_connection_for_db,
     client,

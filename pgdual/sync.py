@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ._sync.borrowed import Borrowed
 from ._sync.call import DEFAULT
 from ._sync.client import Client
-from ._sync.db import DB, Borrowed
+from ._sync.db import DB
 from ._sync.tradecore import (
     acquire_connection_for_db,
     client,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from types import TracebackType
 from typing import Any
 
 from pgdual.core import health
@@ -23,11 +22,13 @@ from . import runtime
 from .adapt import register_on
 from .attempts import AsyncAttempt, attempts
 from .attempts import run as repeated
+from .borrowed import AsyncBorrowed
+from .bulk.calls import AsyncBulk
 from .call import run
 from .fleet import AsyncFleet
 from .labelled import AsyncLabelled
 from .probe import PROBE, probe
-from .queries import AsyncQueries, Timeout
+from .queries import Timeout
 from .runtime import SCOPE, Deed, T, here, now, owner
 from .session import AsyncSession
 from .transaction import AsyncTransaction, Isolation
@@ -36,7 +37,7 @@ from .watch import AsyncWatch
 SLOWEST = 10  # statements that a snapshot names
 
 
-class AsyncDB(AsyncQueries):
+class AsyncDB(AsyncBulk):
     """A database: its calls, its transactions, its figures.
 
     The pool is opened by the first call, once per process and event loop.
@@ -75,14 +76,30 @@ class AsyncDB(AsyncQueries):
         transaction: AsyncTransaction | None = SCOPE.find(self, owner())
         return self.transaction(once=True) if transaction is None else transaction._only_once()
 
-    async def _run_many(self, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout) -> int:
+    async def _run_many(
+        self,
+        statement: Statement,
+        rows: Iterable[Sequence[Any]],
+        timeout: Timeout,
+        gathered: list[Any] | None = None,
+    ) -> int:
         transaction: AsyncTransaction | None = SCOPE.find(self, owner())
         if transaction is not None:
-            return await transaction._run_many(statement, rows, timeout)
+            return await transaction._run_many(statement, rows, timeout, gathered)
         check_place(statement, in_transaction=False)
+        session = await self._apart("its rows are read only once")
+        return int(await session.whole(session.many, statement, rows, timeout, gathered))
+
+    async def _lent(self, statement: Statement, work: Any, is_limited: bool) -> Any:
+        transaction: AsyncTransaction | None = SCOPE.find(self, owner())
+        if transaction is not None:
+            return await transaction._lent(statement, work, is_limited)
+        session = await self._apart("what COPY says is not kept")
+        return await session.whole(session.lent, statement, work, is_limited)
+
+    async def _apart(self, reason: str) -> AsyncSession:
         # Without a block: a query that the rows come from does not join it.
-        session = AsyncSession(await self._ready_fleet(), begin, Log("its rows are read only once"))
-        return await session.whole(statement, rows, timeout)
+        return AsyncSession(await self._ready_fleet(), begin, Log(reason))
 
     def transaction(
         self,
@@ -361,31 +378,3 @@ class AsyncDB(AsyncQueries):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {self._fleet or 'not open'}>"
-
-
-class AsyncBorrowed:
-    """A psycopg connection on loan from the pool."""
-
-    def __init__(self, database: AsyncDB) -> None:
-        self._database = database
-        self._wire: Any = None
-        self._hold: Any = None  # of the watch over leaks
-
-    async def __aenter__(self) -> Any:
-        fleet = await self._database._ready_fleet()
-        wire = self._wire = await fleet.borrow()
-        try:
-            if fleet.leak_after is not None:
-                self._hold = fleet.watch.hold("connection")
-            return await wire.lend()
-        except BaseException:
-            await wire.take_back()
-            raise
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        wire, self._wire = self._wire, None
-        if self._hold is not None:
-            wire._fleet.watch.let_go(self._hold)
-        await wire.take_back()

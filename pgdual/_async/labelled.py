@@ -35,8 +35,14 @@ class AsyncLabelled(AsyncQueries):
         self.database._only_once()  # refused in a transaction
         return self.transaction(once=True)
 
-    async def _run_many(self, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout) -> int:
-        return int(await self.database._run_many(statement, rows, timeout))
+    async def _run_many(
+        self,
+        statement: Statement,
+        rows: Iterable[Sequence[Any]],
+        timeout: Timeout,
+        gathered: list[Any] | None = None,
+    ) -> int:
+        return int(await self.database._run_many(statement, rows, timeout, gathered))
 
     def transaction(
         self,

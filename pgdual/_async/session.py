@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -24,7 +24,6 @@ from pgdual.errors import (
 
 from . import runtime
 from .call import DEFAULT, run
-from .queries import Timeout
 from .runtime import GRACE, INTERRUPTS, now
 from .statements import AsyncStatements
 
@@ -39,15 +38,15 @@ class AsyncSession(AsyncStatements):
         """Commit with tokens, and where an answer is lost ask with *question* what became of one (T6)."""
         self._asking = question
 
-    async def whole(self, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout) -> int:
-        """Run one statement for each of *rows* in a transaction of its own."""
+    async def whole(self, act: Callable[..., Any], *args: Any) -> Any:
+        """Return what `act(block, ...)`, a method of this session, does in a transaction of its own."""
         try:
-            touched = await self.many(None, statement, rows, timeout)
+            value = await act(None, *args)
         except BaseException as error:
             await self.end(error)
             raise
         await self.end(None)
-        return touched
+        return value
 
     # -- blocks inside of it ---------------------------------------------------------------------
 

@@ -8,12 +8,13 @@ rolled back for another's sake or its wire was lost.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from typing import Any
 
 import psycopg
 
 from pgdual.core.backstops import raised
-from pgdual.core.job import MANY, SCRIPT, Job, command
+from pgdual.core.job import MANY, SCRIPT, STATUS, Job, command
 from pgdual.core.replay import Log
 from pgdual.core.results import IDLE
 from pgdual.core.statement import Kind, Statement, check_single
@@ -68,11 +69,22 @@ class AsyncStatements:
         return self._in_turn(block, job, timeout, self._one)
 
     async def many(
-        self, block: Any, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout
+        self,
+        block: Any,
+        statement: Statement,
+        rows: Iterable[Sequence[Any]],
+        timeout: Timeout,
+        gathered: list[Any] | None = None,
     ) -> int:
-        """Run one statement for each of *rows* and return how many rows were touched."""
+        """Run one statement for each of *rows* and return how many rows were touched.
+
+        Args:
+            gathered: Where to put what they return.
+        """
         job = Job(MANY, statement)
-        job.feed = rows
+        job.feed, job.gathered = rows, gathered
+        if gathered is not None:
+            self.log.turn_off("the rows that fetchmany returned are not kept")
         return int(await self._in_turn(block, job, timeout, self.say_many))
 
     async def _in_turn(self, block: Any, job: Job, timeout: Timeout, act: Any) -> Any:
@@ -153,7 +165,7 @@ class AsyncStatements:
     def _check_feeder(self) -> None:
         if self._feeder == owner():
             raise UsageError(
-                f"{self.fleet.name}: the rows of an executemany come from a query in the same transaction, "
+                f"{self.fleet.name}: the rows that are sent come from a query in the same transaction, "
                 "which cannot run in between; fetch them first"
             )
 
@@ -217,6 +229,28 @@ class AsyncStatements:
             return await wire.answer_many(job, rows, (_KEEP,), (_UNDO, _KEEP))
         finally:
             self._feeder = None
+
+    async def lent(self, block: Any, statement: Statement, work: Any, is_limited: bool) -> Any:
+        """Return what `work(connection)` does on psycopg's connection, in turn; replay is off then.
+
+        Args:
+            statement: What it says there.
+            is_limited: The server's limit for a statement stays; else it is off until the end.
+        """
+        self.log.turn_off(f"what {statement.verb} says is not kept")
+
+        async def act(job: Job) -> Any:
+            await self._flush(job.deadline)
+            if not is_limited and not self.fleet.pooled:
+                await self.fleet.step(self.wire, command(raised(inf)), job.deadline)
+            wire, self._feeder = self.wire, owner()
+            try:
+                return await work(await wire.lend())
+            finally:
+                self._feeder = None
+                _regain(wire)
+
+        return await self._in_turn(block, Job(STATUS, statement), DEFAULT, act)
 
     def take_pending(self) -> tuple[bytes, ...]:
         """Return the texts that go before what is sent next: BEGIN, SAVEPOINT."""
@@ -290,3 +324,12 @@ class AsyncStatements:
             text = "cancelled at its time limit" if late else f"{error}; its connection was closed"
             return QueryTimeoutError(f"{name}: {job.statement.sql}: {text}", "rolled back")
         return error
+
+
+def _regain(wire: Any) -> None:
+    if wire.dead:
+        return
+    try:
+        wire.attach(is_over=False)
+    except psycopg.Error as error:
+        wire.lose(psycopg.OperationalError(f"the connection was left unusable: {error}"))

@@ -11,8 +11,9 @@ from pgdual.core.schema import SchemaRun
 from pgdual.settings import Database, DatabaseSettings, get_config
 
 from . import schema
+from .borrowed import AsyncBorrowed
 from .client import AsyncClient
-from .db import AsyncBorrowed, AsyncDB
+from .db import AsyncDB
 from .runtime import Pool
 from .transaction import AsyncTransaction, Isolation
 

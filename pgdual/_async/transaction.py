@@ -16,7 +16,8 @@ from pgdual.core.statement import Kind, Statement, check_place
 from pgdual.errors import TransactionClosedError, UsageError
 
 from . import runtime
-from .queries import AsyncQueries, Timeout
+from .bulk.calls import AsyncBulk
+from .queries import Timeout
 from .runtime import SCOPE, now, owner
 from .session import AsyncSession
 
@@ -24,7 +25,7 @@ Isolation = Literal["read committed", "repeatable read", "serializable"]
 _LEVELS = ("read committed", "repeatable read", "serializable")
 
 
-class AsyncTransaction(AsyncQueries):
+class AsyncTransaction(AsyncBulk):
     """One block: a transaction, or a savepoint in the one that is open already.
 
     Its calls may be made from any task; they take turns. `db.fetch(...)` in the task that opened the
@@ -45,6 +46,7 @@ class AsyncTransaction(AsyncQueries):
     ) -> None:
         self._database = database
         self._statements = database._statements
+        self._types = database._types
         self._modes = _modes(isolation, deferrable)
         self._readonly = readonly
         self._replay = replay
@@ -150,10 +152,20 @@ class AsyncTransaction(AsyncQueries):
             check_place(statement, in_transaction=True)
         return self._session.perform(self, job, timeout)
 
-    async def _run_many(self, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout) -> int:
+    async def _run_many(
+        self,
+        statement: Statement,
+        rows: Iterable[Sequence[Any]],
+        timeout: Timeout,
+        gathered: list[Any] | None = None,
+    ) -> int:
         self._check_open()
         check_place(statement, in_transaction=True)
-        return int(await self._session.many(self, statement, rows, timeout))
+        return int(await self._session.many(self, statement, rows, timeout, gathered))
+
+    async def _lent(self, statement: Statement, work: Any, is_limited: bool) -> Any:
+        self._check_open()
+        return await self._session.lent(self, statement, work, is_limited)
 
     def _only_once(self) -> Any:
         raise UsageError("once=True belongs to the outermost db.transaction(): its COMMIT is done once")

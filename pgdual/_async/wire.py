@@ -124,8 +124,7 @@ class Wire:
 
     async def _feed(self, job: Job, rows: Iterable[Sequence[Any]]) -> None:
         pipeline = self.pipeline
-        iterator = iter(rows)
-        number = 1
+        iterator, number = iter(rows), 1
         while job.error is None and not self.dead:
             following = pipeline.send_rows(job, islice(iterator, BATCH), number)
             if following - number < BATCH:
@@ -375,7 +374,7 @@ class Wire:
         try:
             if not self.connection.closed:
                 await within(GRACE, self.connection.rollback)
-            self._attach()
+            self.attach()
         except (psycopg.Error, TimeoutError, asyncio.CancelledError) as error:
             self.lose(psycopg.OperationalError(f"the borrower left the connection unusable: {error}"))
             if isinstance(error, asyncio.CancelledError):
@@ -383,9 +382,10 @@ class Wire:
             return
         self.release()
 
-    def _attach(self) -> None:
-        check_returned(self.connection)
-        self.pipeline.enter()
+    def attach(self, is_over: bool = True) -> None:
+        """Go on in pipeline mode, on a connection that was lent and is ours again."""
+        check_returned(self.connection, is_over)
+        self.pipeline.enter(is_over)
         self._watch_socket()
 
     def _watch_socket(self) -> None:
@@ -397,4 +397,4 @@ class Wire:
         # psycopg's own waits take the standing reader away; it is registered anew.
         await self._fleet.renew(await self.lend())
         self.read_only = self.dirty = False
-        self._attach()
+        self.attach()

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Callable, Iterable, Sequence
-from types import TracebackType
 from typing import Any
 
 from pgdual.core import health
@@ -24,11 +23,13 @@ from . import runtime
 from .adapt import register_on
 from .attempts import Attempt, attempts
 from .attempts import run as repeated
+from .borrowed import Borrowed
+from .bulk.calls import Bulk
 from .call import run
 from .fleet import Fleet
 from .labelled import Labelled
 from .probe import PROBE, probe
-from .queries import Queries, Timeout
+from .queries import Timeout
 from .runtime import SCOPE, Deed, T, here, now, owner
 from .session import Session
 from .transaction import Transaction, Isolation
@@ -37,7 +38,7 @@ from .watch import Watch
 SLOWEST = 10  # statements that a snapshot names
 
 
-class DB(Queries):
+class DB(Bulk):
     """A database: its calls, its transactions, its figures.
 
     The pool is opened by the first call, once per process and event loop.
@@ -76,14 +77,30 @@ class DB(Queries):
         transaction: Transaction | None = SCOPE.find(self, owner())
         return self.transaction(once=True) if transaction is None else transaction._only_once()
 
-    def _run_many(self, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout) -> int:
+    def _run_many(
+        self,
+        statement: Statement,
+        rows: Iterable[Sequence[Any]],
+        timeout: Timeout,
+        gathered: list[Any] | None = None,
+    ) -> int:
         transaction: Transaction | None = SCOPE.find(self, owner())
         if transaction is not None:
-            return transaction._run_many(statement, rows, timeout)
+            return transaction._run_many(statement, rows, timeout, gathered)
         check_place(statement, in_transaction=False)
+        session = self._apart("its rows are read only once")
+        return int(session.whole(session.many, statement, rows, timeout, gathered))
+
+    def _lent(self, statement: Statement, work: Any, is_limited: bool) -> Any:
+        transaction: Transaction | None = SCOPE.find(self, owner())
+        if transaction is not None:
+            return transaction._lent(statement, work, is_limited)
+        session = self._apart("what COPY says is not kept")
+        return session.whole(session.lent, statement, work, is_limited)
+
+    def _apart(self, reason: str) -> Session:
         # Without a block: a query that the rows come from does not join it.
-        session = Session(self._ready_fleet(), begin, Log("its rows are read only once"))
-        return session.whole(statement, rows, timeout)
+        return Session(self._ready_fleet(), begin, Log(reason))
 
     def transaction(
         self,
@@ -362,31 +379,3 @@ class DB(Queries):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {self._fleet or 'not open'}>"
-
-
-class Borrowed:
-    """A psycopg connection on loan from the pool."""
-
-    def __init__(self, database: DB) -> None:
-        self._database = database
-        self._wire: Any = None
-        self._hold: Any = None  # of the watch over leaks
-
-    def __enter__(self) -> Any:
-        fleet = self._database._ready_fleet()
-        wire = self._wire = fleet.borrow()
-        try:
-            if fleet.leak_after is not None:
-                self._hold = fleet.watch.hold("connection")
-            return wire.lend()
-        except BaseException:
-            wire.take_back()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        wire, self._wire = self._wire, None
-        if self._hold is not None:
-            wire._fleet.watch.let_go(self._hold)
-        wire.take_back()

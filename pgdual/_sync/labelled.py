@@ -36,8 +36,14 @@ class Labelled(Queries):
         self.database._only_once()  # refused in a transaction
         return self.transaction(once=True)
 
-    def _run_many(self, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout) -> int:
-        return int(self.database._run_many(statement, rows, timeout))
+    def _run_many(
+        self,
+        statement: Statement,
+        rows: Iterable[Sequence[Any]],
+        timeout: Timeout,
+        gathered: list[Any] | None = None,
+    ) -> int:
+        return int(self.database._run_many(statement, rows, timeout, gathered))
 
     def transaction(
         self,

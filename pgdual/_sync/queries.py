@@ -18,14 +18,20 @@ Timeout = float | Default | None
 
 
 class Queries:
-    """fetch, fetchrow, fetchval, execute and executemany."""
+    """fetch, fetchrow, fetchval, execute, executemany and fetchmany."""
 
     _statements: Statements
 
     def _run(self, job: Job, timeout: Timeout) -> Any:
         raise NotImplementedError
 
-    def _run_many(self, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout) -> int:
+    def _run_many(
+        self,
+        statement: Statement,
+        rows: Iterable[Sequence[Any]],
+        timeout: Timeout,
+        gathered: list[Any] | None = None,
+    ) -> int:
         raise NotImplementedError
 
     def _only_once(self) -> Any:
@@ -156,3 +162,23 @@ class Queries:
         statement = self._statements.get(sql)
         check_many(statement)
         return self._run_many(statement, rows, timeout)
+
+    def fetchmany(
+        self, sql: str, rows: Iterable[Sequence[Any]], timeout: Timeout = DEFAULT
+    ) -> list[Record]:
+        """Run one statement for each of *rows* and return what all of them return, in the order of *rows*.
+
+        All or nothing, in one trip, as `executemany`; for INSERT ... RETURNING and the like. In a
+        transaction it turns replay off.
+
+        Args:
+            rows: Sequences of parameters; any iterable, read as it is sent.
+
+        Raises:
+            UsageError: A row does not fit; it is numbered (from 1), and nothing stays done.
+        """
+        statement = self._statements.get(sql)
+        check_many(statement)
+        returned: list[Record] = []
+        self._run_many(statement, rows, timeout, returned)
+        return returned

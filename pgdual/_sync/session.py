@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -25,7 +25,6 @@ from pgdual.errors import (
 
 from . import runtime
 from .call import DEFAULT, run
-from .queries import Timeout
 from .runtime import GRACE, INTERRUPTS, now
 from .statements import Statements
 
@@ -40,15 +39,15 @@ class Session(Statements):
         """Commit with tokens, and where an answer is lost ask with *question* what became of one (T6)."""
         self._asking = question
 
-    def whole(self, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout) -> int:
-        """Run one statement for each of *rows* in a transaction of its own."""
+    def whole(self, act: Callable[..., Any], *args: Any) -> Any:
+        """Return what `act(block, ...)`, a method of this session, does in a transaction of its own."""
         try:
-            touched = self.many(None, statement, rows, timeout)
+            value = act(None, *args)
         except BaseException as error:
             self.end(error)
             raise
         self.end(None)
-        return touched
+        return value
 
     # -- blocks inside of it ---------------------------------------------------------------------
 

@@ -12,8 +12,9 @@ from pgdual.core.schema import SchemaRun
 from pgdual.settings import Database, DatabaseSettings, get_config
 
 from . import schema
+from .borrowed import Borrowed
 from .client import Client
-from .db import Borrowed, DB
+from .db import DB
 from .runtime import Pool
 from .transaction import Transaction, Isolation
 

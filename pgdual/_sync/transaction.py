@@ -17,7 +17,8 @@ from pgdual.core.statement import Kind, Statement, check_place
 from pgdual.errors import TransactionClosedError, UsageError
 
 from . import runtime
-from .queries import Queries, Timeout
+from .bulk.calls import Bulk
+from .queries import Timeout
 from .runtime import SCOPE, now, owner
 from .session import Session
 
@@ -25,7 +26,7 @@ Isolation = Literal["read committed", "repeatable read", "serializable"]
 _LEVELS = ("read committed", "repeatable read", "serializable")
 
 
-class Transaction(Queries):
+class Transaction(Bulk):
     """One block: a transaction, or a savepoint in the one that is open already.
 
     Its calls may be made from any task; they take turns. `db.fetch(...)` in the task that opened the
@@ -46,6 +47,7 @@ class Transaction(Queries):
     ) -> None:
         self._database = database
         self._statements = database._statements
+        self._types = database._types
         self._modes = _modes(isolation, deferrable)
         self._readonly = readonly
         self._replay = replay
@@ -151,10 +153,20 @@ class Transaction(Queries):
             check_place(statement, in_transaction=True)
         return self._session.perform(self, job, timeout)
 
-    def _run_many(self, statement: Statement, rows: Iterable[Sequence[Any]], timeout: Timeout) -> int:
+    def _run_many(
+        self,
+        statement: Statement,
+        rows: Iterable[Sequence[Any]],
+        timeout: Timeout,
+        gathered: list[Any] | None = None,
+    ) -> int:
         self._check_open()
         check_place(statement, in_transaction=True)
-        return int(self._session.many(self, statement, rows, timeout))
+        return int(self._session.many(self, statement, rows, timeout, gathered))
+
+    def _lent(self, statement: Statement, work: Any, is_limited: bool) -> Any:
+        self._check_open()
+        return self._session.lent(self, statement, work, is_limited)
 
     def _only_once(self) -> Any:
         raise UsageError("once=True belongs to the outermost db.transaction(): its COMMIT is done once")

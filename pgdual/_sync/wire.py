@@ -337,8 +337,7 @@ class Wire:
         try:
             if not self.connection.closed:
                 bounded(GRACE, self.connection, self.connection.rollback)
-            check_returned(self.connection)
-            self.pipeline.enter()
+            self.attach()
         except BaseException as error:  # Ctrl-C, too: what is not given back is lost for ever (D4)
             self.lose(psycopg.OperationalError(f"the borrower left the connection unusable: {error}"))
             if not isinstance(error, psycopg.Error):
@@ -346,12 +345,16 @@ class Wire:
             return
         self.release()
 
+    def attach(self, is_over: bool = True) -> None:
+        """Go on in pipeline mode, on a connection that was lent and is ours again."""
+        check_returned(self.connection, is_over)
+        self.pipeline.enter(is_over)
+
     def clean(self) -> None:
         """Make the session as new: nothing of the last caller stays (L7)."""
         bounded(GRACE, self.connection, self._fleet.renew, self.lend())
         self.read_only = self.dirty = False
-        check_returned(self.connection)
-        self.pipeline.enter()
+        self.attach()
 
 
 def _milliseconds(seconds: float) -> float | None:

@@ -30,6 +30,7 @@ class Job:
     prelude: tuple[bytes, ...] = ()
     text = b""
     feed: Iterable[Sequence[Any]] = ()  # the rows of an executemany
+    gathered: list[Any] | None = None  # what they returned, where it is wanted
     buffers: Sequence[Any] | None = None
     formats: list[int] | None = None
     future: Any = None

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGconn
 
 from pgdual.errors import QueryTimeoutError, UsageError
@@ -35,6 +36,7 @@ PREPARED = 256
 # has to be ended, whatever becomes of the statement.
 _READ_ONLY_GROUP = b"SELECT set_config('transaction_read_only', 'on', true)"
 _READ_ONLY = b"default_transaction_read_only"
+_OPEN = (int(TransactionStatus.INTRANS), int(TransactionStatus.INERROR))
 
 
 class Pipeline(Results):
@@ -47,9 +49,14 @@ class Pipeline(Results):
         self.pooled = pooled
         self.enter()
 
-    def enter(self) -> None:
-        """Start, or start again after psycopg or a DISCARD ALL had the connection."""
-        self.forget()
+    def enter(self, is_anew: bool = True) -> None:
+        """Start, or start again after psycopg or a DISCARD ALL had the connection.
+
+        Args:
+            is_anew: What was prepared may be gone.
+        """
+        if is_anew:
+            self.forget()
         self.pgconn.nonblocking = 1
         self.pgconn.enter_pipeline_mode()
 
@@ -203,6 +210,7 @@ class Pipeline(Results):
         plan: Any = None
         dump: Any = None
         py_formats, formats, is_plain = None, None, False
+        ending = () if job.gathered is None else (statement.result_format,)
         try:
             for number, row in enumerate(rows, first):
                 if type(row) is not shape:
@@ -221,9 +229,9 @@ class Pipeline(Results):
                 else:
                     buffers, formats = encoded(plan, plans, row, types)
                 if self.unnamed:
-                    self.pgconn.send_query_params(statement.query, buffers, plans.types, formats)
+                    self.pgconn.send_query_params(statement.query, buffers, plans.types, formats, *ending)
                 else:
-                    send(name, buffers, formats)
+                    send(name, buffers, formats, *ending)
                 first = number + 1
         except UsageError as error:
             raise UsageError(f"row {number}: {error}") from error.__cause__
@@ -242,12 +250,16 @@ def is_incident(error: Exception, jobs: Iterable[Job]) -> bool:
     return is_silent and any(not (job.abandoned or job.aside) for job in jobs)
 
 
-def check_returned(connection: Any) -> None:
+def check_returned(connection: Any, is_over: bool = True) -> None:
     """Hold a psycopg connection that comes back from a borrower against what a pipeline can start on.
+
+    Args:
+        is_over: No transaction may be open on it.
 
     Raises:
         psycopg.OperationalError: It is closed, in pipeline mode, or in the middle of something.
     """
     pgconn: PGconn = connection.pgconn
-    if connection.closed or pgconn.pipeline_status or pgconn.transaction_status != IDLE:
+    status = (IDLE,) if is_over else (IDLE, *_OPEN)
+    if connection.closed or pgconn.pipeline_status or pgconn.transaction_status not in status:
         raise psycopg.OperationalError("it is closed, in pipeline mode or in the middle of something")

@@ -185,6 +185,8 @@ class Results:
         pgconn, get, is_busy = self.pgconn, self.pgconn.get_result, self.is_busy
         while (status := result.status) != _SYNC:
             if status in _DONE and not job.lead and job.error is None:
+                if job.gathered is not None:
+                    self._gather(job, result)
                 job.rows += 1
                 job.value += result.command_tuples or 0
             else:
@@ -195,6 +197,15 @@ class Results:
                 return False
             result = following
         return True
+
+    def _gather(self, job: Job, result: PGresult) -> None:
+        assert job.gathered is not None
+        answered = job.rows  # it counts the rows that were sent, not those that came
+        try:
+            job.gathered += self._value(job, result)
+        except Exception as error:
+            job.error = error
+        job.rows = answered
 
     def _fail(self, job: Job, result: PGresult) -> None:
         # L2: an error after the result replaces the result.

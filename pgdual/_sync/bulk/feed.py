@@ -1,0 +1,36 @@
+"""What the caller's rows come from, read a part at a time (by hand; the twin is `_async/bulk/feed.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any, TypeVar
+
+from pgdual.errors import UsageError
+
+__all__ = ["Feed", "Many", "awaited"]
+
+T = TypeVar("T")
+Many = Iterable[T]
+
+
+class Feed:
+    """An iterable, read in parts.
+
+    Raises:
+        UsageError: It is none, or a text.
+    """
+
+    def __init__(self, many: Many[Any], what: str = "rows") -> None:
+        if not isinstance(many, Iterable) or isinstance(many, (str, bytes, bytearray, memoryview, dict)):
+            raise UsageError(f"{what} is a {type(many).__name__}: give a list or another iterable")
+        self._quick = iter(many)
+
+    def take(self, most: int) -> list[Any]:
+        """Return the next items, *most* of them or, at the end, fewer."""
+        return list(islice(self._quick, most))
+
+
+def awaited(value: Any) -> Any:
+    """Return *value*: nothing is awaited on this face."""
+    return value

@@ -1,0 +1,287 @@
+"""Rows of a table on their way in: which columns, from what kind of row, and as which bytes.
+
+Values are held to the rules of arguments (Q5) column by column, so that one look at the classes of a
+column stands for all of its values, and are then dumped in C: as arrays for UNNEST, or as COPY's rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+from types import NoneType
+from typing import Any, NamedTuple
+
+from psycopg._copy_base import format_row_binary
+from psycopg.abc import Dumper
+from psycopg.pq import Format
+from psycopg.sql import SQL, Composable, Identifier
+
+from pgdual.errors import UsageError
+
+from .natives import NATIVE, SAME, TEXT
+from .nested import check_bounds
+from .record import Record
+from .types import Types
+
+# Source: the COPY page of PostgreSQL's manual: signature, flags, length of the header's extension; and -1.
+_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_END = b"\xff\xff"
+_PART = 1 << 17  # bytes that libpq is given at a time
+_NAME = re.compile(r'"((?:[^"\0]|"")+)"|([^\W\d][\w$]*)')
+
+CATALOG = """
+SELECT a.attname::text, a.atttypid, format_type(a.atttypid, -1), a.attgenerated <> '', a.attidentity = 'a',
+    c.relkind IN ('r', 'p') AND NOT row_security_active(c.oid)
+FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+"""
+"""What a table's columns are: name, type's oid and SQL name, generated, always an identity, may be copied."""
+
+
+class Column(NamedTuple):
+    """A column that is written: its name, its type's oid and SQL name."""
+
+    name: str
+    oid: int
+    type: str
+
+    @property
+    def is_native(self) -> bool:
+        """True if an array of its values can be made in C; others travel as text and are cast."""
+        return self.oid in NATIVE
+
+
+class Target(NamedTuple):
+    """A table, the columns of it that are written, and whether COPY does there what INSERT does."""
+
+    table: str
+    columns: tuple[Column, ...]
+    takes_copy: bool
+
+    @property
+    def names(self) -> Composable:
+        """The columns, quoted and with commas."""
+        return SQL(", ").join(Identifier(column.name) for column in self.columns)
+
+    def copy(self) -> str:
+        """Return the text of COPY in binary."""
+        text = SQL("COPY {} ({}) FROM STDIN (FORMAT binary)")
+        return text.format(table_name(self.table), self.names).as_string()
+
+    def insert(self, ending: Composable) -> str:
+        """Return the text that inserts one array a column."""
+        numbered = list(enumerate(self.columns, 1))
+        arrays = [SQL(f"${at}::{c.type}[]" if c.is_native else f"${at}::text[]") for at, c in numbered]
+        values = [SQL(f"c{at}" if c.is_native else f"c{at}::{c.type}") for at, c in numbered]
+        text = SQL("INSERT INTO {} ({}) SELECT {} FROM unnest({}) AS r ({}){}")
+        comma = SQL(", ")
+        names = comma.join(SQL(f"c{at}") for at, _ in numbered)
+        parts = table_name(self.table), self.names, comma.join(values), comma.join(arrays), names, ending
+        return text.format(*parts).as_string()
+
+
+def table_name(table: str) -> Identifier:
+    """Return a table's name, which is written as in SQL: `users`, `sales.users`, `"Users"`, quoted.
+
+    Raises:
+        UsageError: It is not a name.
+    """
+    names, at = [], 0
+    while isinstance(table, str):
+        found = _NAME.match(table, at)
+        if found is None:
+            break
+        names.append(found[1].replace('""', '"') if found[1] else found[2].lower())
+        at = found.end()
+        if at == len(table):
+            return Identifier(*names)
+        if table[at] != ".":
+            break
+        at += 1
+    raise UsageError(f"{table!r} is not the name of a table: write it as in SQL, an odd one in double quotes")
+
+
+def target_of(table: str, catalog: Sequence[Any], names: Sequence[str] | None) -> Target:
+    """Return what is written, *names* or else every column that takes a value.
+
+    Args:
+        catalog: What CATALOG answered.
+
+    Raises:
+        UsageError: The table has no such column, or *names* has one twice or none.
+    """
+    known = {row[0]: row for row in catalog}
+    if names is None:
+        names = [name for name, row in known.items() if not row[3] and not row[4]]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{table} has no column {name!r}; it has {', '.join(known)}")
+        if known[name][3]:
+            raise UsageError(f"{table}: the column {name!r} is generated and takes no value")
+    if len(set(names)) < len(names) or not names:
+        raise UsageError(f"{table}: columns={list(names)!r}: give at least one column, and each once")
+    columns = tuple(Column(*known[name][:3]) for name in names)
+    # COPY gives an identity column whatever it is told; INSERT refuses.
+    return Target(table, columns, known[names[0]][5] and not any(known[name][4] for name in names))
+
+
+# -- rows ------------------------------------------------------------------------------------------
+
+
+def names_in(row: Any) -> tuple[str, ...] | None:
+    """Return the names that a row's values have: of a dict, a Record, a dataclass or a model; else None."""
+    if isinstance(row, type):
+        return None
+    if isinstance(row, Mapping):
+        return tuple(row)
+    if isinstance(row, Record):
+        return tuple(row.keys())
+    if dataclasses.is_dataclass(row):
+        return tuple(field.name for field in dataclasses.fields(row))
+    kind = type(row)
+    names = getattr(kind, "model_fields", None) or getattr(kind, "__struct_fields__", None)
+    return None if names is None else tuple(names)
+
+
+def tuples(rows: Sequence[Any], names: Sequence[str], first: int) -> Sequence[Sequence[Any]]:
+    """Return *rows* as sequences of the values of the columns *names*.
+
+    Args:
+        first: The number of the first row, for messages.
+
+    Raises:
+        UsageError: A row has too few values, too many, or other names; it is numbered.
+    """
+    count = len(names)
+    if set(map(type, rows)) <= {tuple, list} and set(map(len, rows)) == {count}:
+        return rows
+    readers: dict[type, Callable[[Any], Sequence[Any]]] = {}
+    values = []
+    for number, row in enumerate(rows, first):
+        read = readers.get(type(row))
+        try:
+            if read is None:
+                read = readers[type(row)] = _reader(row, names)
+            values.append(read(row))
+        except UsageError as error:
+            raise UsageError(f"row {number}: {error}") from None
+    return values
+
+
+def _reader(row: Any, names: Sequence[str]) -> Callable[[Any], Sequence[Any]]:
+    known = names_in(row)
+    if known is None:
+        if not isinstance(row, Sequence) or isinstance(row, (str, bytes, bytearray, memoryview)):
+            raise UsageError(
+                f"it is a {type(row).__name__}: give a tuple, a list, a dict, a dataclass or a model"
+            )
+        return lambda row: _counted(row, names)
+    if isinstance(row, (Mapping, Record)):
+        return lambda row: _mapped(row, names)
+    _check_names(known, names)
+    return lambda row: [getattr(row, name) for name in names]
+
+
+def _counted(row: Sequence[Any], names: Sequence[str]) -> Sequence[Any]:
+    if len(row) != len(names):
+        raise UsageError(f"{len(row)} values for {len(names)} columns ({', '.join(names)})")
+    return row
+
+
+def _mapped(row: Any, names: Sequence[str]) -> Sequence[Any]:
+    _check_names(row.keys(), names)
+    return [row[name] for name in names]
+
+
+def _check_names(known: Any, names: Sequence[str]) -> None:
+    missing = [name for name in names if name not in known]
+    extra = [str(name) for name in known if name not in names]
+    if missing:
+        raise UsageError(f"no value for {', '.join(missing)}")
+    if extra:
+        raise UsageError(f"a value for {', '.join(extra)}, which is not written; name it in columns=")
+
+
+# -- bytes -----------------------------------------------------------------------------------------
+
+
+def arrays(types: Types, target: Target, rows: Sequence[Sequence[Any]], first: int) -> list[list[Any]]:
+    """Return one list a column, the arguments of `Target.insert`.
+
+    Raises:
+        UsageError: A value does not fit its column; row and column are named.
+    """
+    try:
+        return [
+            list(values) if column.is_native else [_text(types, value, column) for value in values]
+            for column, values in zip(target.columns, zip(*rows, strict=True), strict=True)
+        ]
+    except Exception as error:
+        raise misfit(types, target, rows, first, error) from error
+
+
+def _text(types: Types, value: Any, column: Column) -> str | None:
+    part = types.text(value, column.oid)
+    return None if part is None else part.decode()
+
+
+def misfit(
+    types: Types, target: Target, rows: Sequence[Sequence[Any]], first: int, error: Exception
+) -> UsageError:
+    """Return the error that names the row and the column of the first value that does not fit."""
+    for number, row in enumerate(rows, first):
+        for value, column in zip(row, target.columns, strict=True):
+            try:
+                types.text(value, column.oid)
+            except Exception as cause:
+                said = str(cause).removeprefix("a part of it is ") or type(cause).__name__
+                kind = types.name(column.oid)
+                return UsageError(
+                    f"row {number}, column {column.name!r}: {type(value).__name__} cannot be sent as "
+                    f"{kind}: {said}{types.hint(column.oid)}"
+                )
+    return UsageError(f"rows {first} to {first + len(rows) - 1}: {error}")
+
+
+def copied(types: Types, target: Target, rows: Sequence[Sequence[Any]], first: int) -> list[bytes] | None:
+    """Return the data of `Target.copy`, or None where a value has a text form only.
+
+    Raises:
+        UsageError: A value does not fit its column; row and column are named.
+    """
+    try:
+        dumpers = [
+            _dumper(types, column, values)
+            for column, values in zip(target.columns, zip(*rows, strict=True), strict=True)
+        ]
+        chosen = [dumper for dumper in dumpers if dumper is not None]
+        return _framed(types, chosen, rows) if len(chosen) == len(dumpers) else None
+    except Exception as error:
+        raise misfit(types, target, rows, first, error) from error
+
+
+def _dumper(types: Types, column: Column, values: Sequence[Any]) -> type[Dumper] | None:
+    if not column.is_native:
+        return None
+    classes = set(map(type, values)) - {NoneType}
+    ways = {types.way(cls, column.oid) for cls in classes} or {(TEXT, None)}
+    way, convert = ways.pop()
+    if ways or convert is not None or not (way.format == Format.BINARY or column.oid in SAME or not classes):
+        return None
+    limits = types.limits(column.oid)
+    if limits is not None and classes:
+        given = [value for value in values if value is not None] if None in values else values
+        check_bounds((min(given), max(given)), *limits)
+    return way.dumper
+
+
+def _framed(types: Types, dumpers: Sequence[type[Dumper]], rows: Sequence[Sequence[Any]]) -> list[bytes]:
+    transformer = types.transformer(dumpers)
+    parts, part = [], bytearray(_HEAD)
+    for row in rows:
+        format_row_binary(row, transformer, part)
+        if len(part) > _PART:
+            parts.append(bytes(part))
+            part.clear()
+    return [*parts, bytes(part) + _END]
