@@ -97,6 +97,12 @@ class AsyncDB(AsyncBulk):
         session = await self._apart("what COPY says is not kept")
         return await session.whole(session.lent, statement, work, is_limited)
 
+    async def _session_for(self, reason: str) -> tuple[AsyncSession, AsyncTransaction | None]:
+        transaction: AsyncTransaction | None = SCOPE.find(self, owner())
+        if transaction is not None:
+            return await transaction._session_for(reason)
+        return await self._apart(reason), None
+
     async def _apart(self, reason: str) -> AsyncSession:
         # Without a block: a query that the rows come from does not join it.
         return AsyncSession(await self._ready_fleet(), begin, Log(reason))

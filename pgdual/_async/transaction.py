@@ -167,6 +167,10 @@ class AsyncTransaction(AsyncBulk):
         self._check_open()
         return await self._session.lent(self, statement, work, is_limited)
 
+    async def _session_for(self, reason: str) -> tuple[Any, AsyncTransaction]:
+        self._check_open()
+        return self._session, self
+
     def _only_once(self) -> Any:
         raise UsageError("once=True belongs to the outermost db.transaction(): its COMMIT is done once")
 

@@ -98,6 +98,12 @@ class DB(Bulk):
         session = self._apart("what COPY says is not kept")
         return session.whole(session.lent, statement, work, is_limited)
 
+    def _session_for(self, reason: str) -> tuple[Session, Transaction | None]:
+        transaction: Transaction | None = SCOPE.find(self, owner())
+        if transaction is not None:
+            return transaction._session_for(reason)
+        return self._apart(reason), None
+
     def _apart(self, reason: str) -> Session:
         # Without a block: a query that the rows come from does not join it.
         return Session(self._ready_fleet(), begin, Log(reason))

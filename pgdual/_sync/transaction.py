@@ -168,6 +168,10 @@ class Transaction(Bulk):
         self._check_open()
         return self._session.lent(self, statement, work, is_limited)
 
+    def _session_for(self, reason: str) -> tuple[Any, Transaction]:
+        self._check_open()
+        return self._session, self
+
     def _only_once(self) -> Any:
         raise UsageError("once=True belongs to the outermost db.transaction(): its COMMIT is done once")
 

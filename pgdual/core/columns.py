@@ -64,9 +64,9 @@ class Target(NamedTuple):
         """The columns, quoted and with commas."""
         return SQL(", ").join(Identifier(column.name) for column in self.columns)
 
-    def copy(self) -> str:
-        """Return the text of COPY in binary."""
-        text = SQL("COPY {} ({}) FROM STDIN (FORMAT binary)")
+    def copy(self, form: str = "binary") -> str:
+        """Return the text of COPY in this format."""
+        text = SQL(f"COPY {{}} ({{}}) FROM STDIN (FORMAT {form})")
         return text.format(table_name(self.table), self.names).as_string()
 
     def insert(self, ending: Composable) -> str:
@@ -285,3 +285,26 @@ def _framed(types: Types, dumpers: Sequence[type[Dumper]], rows: Sequence[Sequen
             parts.append(bytes(part))
             part.clear()
     return [*parts, bytes(part) + _END]
+
+
+# Source: the COPY page of PostgreSQL's manual, "Text Format".
+_ESCAPES = {
+    ord(letter): name for letter, name in (("\\", r"\\"), ("\n", r"\n"), ("\r", r"\r"), ("\t", r"\t"))
+}
+
+
+def lines(types: Types, target: Target, rows: Sequence[Sequence[Any]], first: int) -> list[bytes]:
+    """Return the data of `Target.copy("text")`.
+
+    Raises:
+        UsageError: A value does not fit its column; row and column are named.
+    """
+    parts = []
+    try:
+        for row in rows:
+            texts = [_text(types, value, column) for value, column in zip(row, target.columns, strict=True)]
+            fields = [r"\N" if text is None else text.translate(_ESCAPES) for text in texts]
+            parts.append("\t".join(fields).encode() + b"\n")
+    except Exception as error:
+        raise misfit(types, target, rows, first, error) from error
+    return parts

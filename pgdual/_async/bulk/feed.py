@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pgdual.errors import UsageError
 
-__all__ = ["AsyncFeed", "Many", "awaited"]
+__all__ = ["AsyncFeed", "Many", "come"]
 
 T = TypeVar("T")
 Many = Iterable[T] | AsyncIterable[T]
@@ -43,6 +43,6 @@ class AsyncFeed:
         return taken
 
 
-async def awaited(value: Any) -> Any:
+async def come(value: Any) -> Any:
     """Return *value*, or what it comes to where it is to be awaited: of a file that is async or not."""
     return await value if inspect.isawaitable(value) else value

@@ -4,21 +4,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
-from pgdual._sync.queries import Queries
+from pgdual._sync.call import DEFAULT
+from pgdual._sync.queries import Queries, Timeout
 from pgdual.core.record import Record
 from pgdual.core.statement import Statement
 from pgdual.core.types import Types
 
+from .copy import Format, Shape, bring, take_out
 from .feed import Many
 from .rows import Wish, put
+from .stream import Stream
+
+T = TypeVar("T")
 
 
 class Bulk(Queries):
-    """insert_many and upsert_many."""
+    """insert_many, upsert_many, copy_in, copy_out and stream."""
 
     _types: Types
+
+    def _session_for(self, reason: str) -> tuple[Any, Any]:
+        """Return the session of the open transaction and its block, or one of its own and None."""
+        raise NotImplementedError
 
     def _lent(self, statement: Statement, work: Any, is_limited: bool) -> Any:
         """Return what `work(connection)` does on a psycopg connection, in a transaction."""
@@ -108,3 +117,94 @@ class Bulk(Queries):
                 given; none, `[]`: it is left as it is.
         """
         return put(self, Wish(table, columns, returning, conflict, update), rows)
+
+    def copy_in(
+        self,
+        table: str,
+        source: Any,
+        columns: Sequence[str] | None = None,
+        format: Format | None = None,  # noqa: A002 - COPY's own word
+        header: bool = False,
+        delimiter: str | None = None,
+        null: str | None = None,
+    ) -> int:
+        """Copy rows, a file or pieces of data into a table, all or nothing; return the number of rows.
+
+        Without a time limit: use `asyncio.timeout`, which leaves the connection usable, as Ctrl-C does. In
+        a transaction it turns replay off.
+
+        Args:
+            table: The name as in SQL: `users`, `sales.users`, `"Users"`.
+            source: Rows as for `insert_many`; or a file open for reading, or an iterable of bytes or str,
+                whose content is in *format*. On the async face it may be async.
+            columns: Names as the table has them, in the order of the data; else as in `insert_many` for
+                rows, and all of the table's for data.
+            format: "text" (if not given), "csv" or "binary", of data.
+            header: The first line is passed over (csv, text).
+            delimiter: One character, a tab in text and a comma in csv if not given.
+            null: What stands for NULL; \\N in text and nothing in csv if not given.
+
+        Raises:
+            UsageError: A row or value does not fit, numbered (from 1), or an option; nothing stays done.
+            psycopg.Error: What the server said; a note has the line or row, and the column.
+        """
+        options = (format, header, delimiter, null)
+        shape = None if options == (None, False, None, None) else Shape(format or "text", *options[1:])
+        return bring(self, table, source, columns, shape)
+
+    def copy_out(
+        self,
+        source: str,
+        to: Any,
+        columns: Sequence[str] | None = None,
+        format: Format = "text",  # noqa: A002 - COPY's own word
+        header: bool = False,
+        delimiter: str | None = None,
+        null: str | None = None,
+    ) -> int:
+        """Copy a table, or what a query returns, out; return the number of rows.
+
+        Without a time limit, in constant memory. In a transaction it turns replay off. Other arguments are
+        those of `copy_in`.
+
+        Args:
+            source: A table's name as in SQL, or a query without parameters.
+            to: A file that is open for writing in binary, or a function that is given pieces of bytes;
+                on the async face it may be async.
+            columns: Of a table; all if not given.
+
+        Raises:
+            UsageError: The source or an option is wrong; nothing was sent.
+        """
+        return take_out(self, source, to, columns, Shape(format, header, delimiter, null))
+
+    @overload
+    def stream(
+        self, sql: str, *args: Any, chunk: int = 1_000, into: None = None, timeout: Timeout = DEFAULT
+    ) -> Stream[Record]: ...
+    @overload
+    def stream(
+        self, sql: str, *args: Any, chunk: int = 1_000, into: type[T], timeout: Timeout = DEFAULT
+    ) -> Stream[T]: ...
+    def stream(
+        self, sql: str, *args: Any, chunk: int = 1_000, into: Any = None, timeout: Timeout = DEFAULT
+    ) -> Stream[Any]:
+        """Return an iterator over the rows of a query, which are fetched as they are asked for.
+
+        In constant memory, on a cursor of the server's. Outside of a transaction it has one of its own,
+        and a connection, until its last row was taken or it is closed: at the end of its `with` block, or
+        when it is dropped. Other statements may run in between. In a transaction it turns replay off, and
+        one text is streamed once at a time.
+
+        Args:
+            chunk: Rows that are fetched at a time.
+            into: As in `fetch`.
+            timeout: Seconds for each chunk; None for no limit.
+
+        Raises:
+            UsageError: The text is no query, or the call is wrong.
+
+        Example:
+            `with db.stream("select * from trades") as rows: for row in rows: ...`
+        """
+        return Stream(self, sql, args, chunk, into, timeout)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pgdual.errors import UsageError
 
-__all__ = ["Feed", "Many", "awaited"]
+__all__ = ["Feed", "Many", "come"]
 
 T = TypeVar("T")
 Many = Iterable[T]
@@ -31,6 +31,6 @@ class Feed:
         return list(islice(self._quick, most))
 
 
-def awaited(value: Any) -> Any:
-    """Return *value*: nothing is awaited on this face."""
+def come(value: Any) -> Any:
+    """Return *value*: nothing is come on this face."""
     return value

@@ -1,0 +1,202 @@
+# Generated from pgdual/_async/bulk/copy.py by _generate.py. Do not edit.
+"""copy_in and copy_out: COPY on the transaction's own connection.
+
+psycopg speaks COPY, outside of pipeline mode; the connection is lent to it for as long as that takes. What
+is read from a file or an iterator is sent as it is read. Rows are encoded by the rules of arguments, a part
+at a time: in binary, or as text where a value has a text form only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import psycopg
+from psycopg.sql import SQL, Composable
+from psycopg.sql import Literal as Quoted
+
+from pgdual.core.columns import CATALOG, Target, copied, lines, names_in, table_name, target_of, tuples
+from pgdual.core.statement import Kind, Statement
+from pgdual.errors import UsageError
+
+from .feed import Feed, come
+from .rows import LARGE
+
+Format = Literal["binary", "csv", "text"]
+_FORMATS = ("binary", "csv", "text")
+_PART = 1 << 17  # bytes that are read of a file at a time
+_PLACE = re.compile(r"line (\d+)(?:, column ([^:]+))?")
+_QUERIES = ("SELECT", "VALUES", "TABLE", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE")
+
+
+class Shape(NamedTuple):
+    """How the data is written."""
+
+    format: str = "text"
+    header: bool = False
+    delimiter: str | None = None
+    null: str | None = None
+
+    def options(self) -> Composable:
+        """Return what stands in the parentheses of COPY.
+
+        Raises:
+            UsageError: The format is unknown, or has no such option.
+        """
+        if self.format not in _FORMATS:
+            raise UsageError(f"format={self.format!r}: give one of {', '.join(map(repr, _FORMATS))}")
+        if self.format == "binary" and (self.header or self.delimiter is not None or self.null is not None):
+            raise UsageError("header, delimiter and null are for csv and text: binary has none")
+        if self.delimiter is not None and len(self.delimiter) != 1:
+            raise UsageError(f"delimiter={self.delimiter!r}: give one character")
+        parts = [SQL(f"FORMAT {self.format}"), *([SQL("HEADER true")] if self.header else [])]
+        named = (("DELIMITER", self.delimiter), ("NULL", self.null))
+        said = [SQL(name + " {}").format(Quoted(value)) for name, value in named if value is not None]
+        return SQL(", ").join([*parts, *said])
+
+
+def bring(
+    database: Any, table: str, source: Any, columns: Sequence[str] | None, shape: Shape | None
+) -> int:
+    """Copy *source* into *table* and return the number of rows."""
+    table_name(table)
+    if isinstance(columns, str):
+        raise UsageError(f"columns={columns!r}: give a list of names")
+    if hasattr(source, "read"):
+        return _data(database, table, columns, shape, File(source), b"")
+    feed = Feed(source, "source")
+    first = feed.take(1)
+    if not first:
+        return 0
+    if isinstance(first[0], (bytes, bytearray, memoryview, str)):
+        return _data(database, table, columns, shape, feed, first[0])
+    if shape is not None:
+        raise UsageError("format, header, delimiter and null are for data, not for rows: leave them out")
+    names = columns if columns is not None else names_in(first[0])
+    target = target_of(table, database.fetch(CATALOG, table), names)
+    statement = Statement(target.copy())
+    return int(database._lent(statement, Rows(target, database._types, feed, first).send, False))
+
+
+class File:
+    """A file that is read a part at a time."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def take(self, most: int) -> list[Any]:
+        """Return the next part of it in a list, which is empty at the end."""
+        part = come(self._file.read(_PART))
+        return [part] if part else []
+
+
+class Rows:
+    """Rows on their way: each part a COPY of its own in the one transaction."""
+
+    def __init__(self, target: Target, types: Any, feed: Feed, first: list[Any]) -> None:
+        self._target = target
+        self._types = types
+        self._feed = feed
+        self._part = first
+        self._names = [column.name for column in target.columns]
+
+    def send(self, connection: Any) -> int:
+        """Send all of them on *connection* and return how many."""
+        number, cursor = 1, connection.cursor()
+        part = self._part + self._feed.take(LARGE - 1)
+        while part:
+            rows = tuples(part, self._names, number)
+            data = copied(self._types, self._target, rows, number)
+            text = self._target.copy()
+            if data is None:
+                data, text = lines(self._types, self._target, rows, number), self._target.copy("text")
+            try:
+                with cursor.copy(text) as copy:
+                    for piece in data:
+                        copy.write(piece)
+            except psycopg.Error as error:
+                _say_where(error, "row", number - 1)
+                raise
+            number += len(part)
+            part = self._feed.take(LARGE)
+        return number - 1
+
+
+def _data(
+    database: Any, table: str, columns: Sequence[str] | None, shape: Shape | None, feed: Any, first: Any
+) -> int:
+    shape = shape or Shape()
+    options = shape.options()
+    listed = SQL("")
+    if columns is not None:
+        catalog = database.fetch(CATALOG, table)
+        listed = SQL(" ({})").format(target_of(table, catalog, columns).names)  # type: ignore[assignment]
+    text = SQL("COPY {}{} FROM STDIN ({})").format(table_name(table), listed, options).as_string()
+
+    def send(connection: Any) -> int:
+        cursor = connection.cursor()
+        try:
+            with cursor.copy(text) as copy:
+                copy.write(_checked(first, shape))
+                while part := feed.take(1):
+                    copy.write(_checked(part[0], shape))
+        except psycopg.Error as error:
+            _say_where(error, "line", 0)
+            raise
+        return int(cursor.rowcount)
+
+    return int(database._lent(Statement(text), send, False))
+
+
+def _checked(part: Any, shape: Shape) -> Any:
+    is_text = isinstance(part, str)
+    if not is_text and not isinstance(part, (bytes, bytearray, memoryview)):
+        raise UsageError(f"the source gave a {type(part).__name__} among data: give bytes or str")
+    if is_text and shape.format == "binary":
+        raise UsageError("the source gave str, and the format is binary: open the file in binary mode")
+    return part if is_text else bytes(part)
+
+
+def _say_where(error: psycopg.Error, what: str, before: int) -> None:
+    found = _PLACE.search(error.diag.context or "")
+    if found is not None:
+        column = f", column: {found[2]}" if found[2] else ""
+        error.add_note(f"{what}: {before + int(found[1])}{column}")
+
+
+def take_out(database: Any, source: str, to: Any, columns: Sequence[str] | None, shape: Shape) -> int:
+    """Copy a table or what a query returns to *to* and return the number of rows."""
+    options = shape.options()
+    write = getattr(to, "write", to)
+    if not callable(write):
+        raise UsageError(f"to is a {type(to).__name__}: give a file that is open for writing, or a function")
+    text = SQL("COPY {} TO STDOUT ({})").format(_source(database, source, columns), options).as_string()
+
+    def receive(connection: Any) -> int:
+        cursor = connection.cursor()
+        with cursor.copy(text) as copy:
+            while part := copy.read():
+                come(write(bytes(part)))
+        return int(cursor.rowcount)
+
+    return int(database._lent(Statement(text), receive, False))
+
+
+def _source(database: Any, source: str, columns: Sequence[str] | None) -> Composable:
+    try:
+        table = table_name(source)
+    except UsageError:
+        table = None
+    if table is not None:
+        if columns is None:
+            return table
+        names = target_of(source, database.fetch(CATALOG, source), columns).names
+        return SQL("{} ({})").format(table, names)
+    statement = database._statements.get(source)
+    if statement.kind is Kind.SCRIPT or statement.verb not in _QUERIES:
+        raise UsageError("source is neither a table's name nor one query that returns rows")
+    if statement.parameters or columns is not None:
+        raise UsageError("COPY of a query takes neither parameters nor columns=: write them into the query")
+    # On a line of its own: the query may end in a comment.
+    return SQL("({}\n)").format(SQL(source.rstrip().removesuffix(";")))
