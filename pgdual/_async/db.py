@@ -23,6 +23,7 @@ from .adapt import register_on
 from .attempts import AsyncAttempt, attempts
 from .attempts import run as repeated
 from .borrowed import AsyncBorrowed
+from .bulk.backfill import AsyncBackfills
 from .bulk.calls import AsyncBulk
 from .call import run
 from .fleet import AsyncFleet
@@ -37,7 +38,7 @@ from .watch import AsyncWatch
 SLOWEST = 10  # statements that a snapshot names
 
 
-class AsyncDB(AsyncBulk):
+class AsyncDB(AsyncBulk, AsyncBackfills):
     """A database: its calls, its transactions, its figures.
 
     The pool is opened by the first call, once per process and event loop.

@@ -24,6 +24,7 @@ from .adapt import register_on
 from .attempts import Attempt, attempts
 from .attempts import run as repeated
 from .borrowed import Borrowed
+from .bulk.backfill import Backfills
 from .bulk.calls import Bulk
 from .call import run
 from .fleet import Fleet
@@ -38,7 +39,7 @@ from .watch import Watch
 SLOWEST = 10  # statements that a snapshot names
 
 
-class DB(Bulk):
+class DB(Bulk, Backfills):
     """A database: its calls, its transactions, its figures.
 
     The pool is opened by the first call, once per process and event loop.

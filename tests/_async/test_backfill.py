@@ -1,0 +1,125 @@
+"""backfill: batches with a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from pgdual.aio import AsyncClient, AsyncDB
+from pgdual.errors import CheckViolation, UndefinedColumn, UndefinedTable, UsageError
+
+from .clients import at_rest, client_of, outside, prepare
+
+
+@pytest.fixture
+async def client(main_dsn: str) -> AsyncIterator[AsyncClient]:
+    prepare(
+        main_dsn,
+        "create table source (id int primary key, n int)",
+        "insert into source select n * 3, n from generate_series(1, 500) n",
+        "create table target (id int primary key, n int check (n <> 400))",
+    )
+    async with client_of(main=main_dsn) as made:
+        yield made
+        await at_rest(made["main"], main_dsn)
+
+
+@pytest.fixture
+def db(client: AsyncClient) -> AsyncDB:
+    return client["main"]
+
+
+def half(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"id": row["id"], "n": row["n"] + 1000} for row in rows if row["n"] % 2]
+
+
+async def test_all_of_it_once(db: AsyncDB, main_dsn: str) -> None:
+    """Every row is read once in the key's order, and the same call again does nothing."""
+    seen: list[int] = []
+
+    def noted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        seen.extend(row["id"] for row in rows)
+        return half(rows)
+
+    steps: list[Any] = []
+    done = await db.backfill(
+        "source", noted, "target", key="id", checkpoint="b", batch=30, progress=steps.append
+    )
+    assert seen == [n * 3 for n in range(1, 501)]
+    assert (done.rows, done.now, done.last_key, done.done) == (500, 500, "1500", True)
+    assert [step.done for step in steps] == [False] * (len(steps) - 1) + [True]
+    found = outside(main_dsn, "select count(*), min(n), max(n) from target")
+    assert found == [(250, 1001, 1499)]
+    again = await db.backfill("source", noted, "target", key="id", checkpoint="b", batch=30)
+    assert (again.rows, again.now, again.done, len(seen)) == (500, 0, True, 500)
+
+
+async def test_batches_adapt(db: AsyncDB) -> None:
+    """A batch that took longer than it should is followed by a smaller one, a quick one by a larger one."""
+    for seconds, is_larger in ((1e-6, False), (10.0, True)):
+        steps: list[Any] = []
+        await db.backfill(
+            "source", half, "target", key="id", checkpoint=f"b{seconds}", batch=40, seconds=seconds,
+            progress=steps.append,
+        )  # fmt: skip
+        assert steps[0].batch == (80 if is_larger else 20)
+
+
+async def test_it_goes_on_after_an_error(db: AsyncDB, main_dsn: str) -> None:
+    """A batch that fails is undone with its checkpoint; those before it stay, and the next run goes on."""
+    with pytest.raises(CheckViolation):
+        await db.backfill("source", None, "target", key="id", checkpoint="b", batch=50, seconds=1e-6)
+    ((rows, last),) = outside(main_dsn, "select rows, last_key from pgdual_backfill")
+    assert outside(main_dsn, "select count(*), max(id)::text from target") == [(rows, last)]
+    assert 50 <= rows < 400
+    prepare(main_dsn, "alter table target drop constraint target_n_check")
+    done = await db.backfill("source", None, "target", key="id", checkpoint="b", batch=50)
+    assert (done.rows, done.now) == (500, 500 - rows)
+    assert outside(main_dsn, "select * from source except select * from target") == []
+
+
+async def test_a_query_and_a_function(db: AsyncDB, main_dsn: str) -> None:
+    """The source may be a query, with a key of any type, and the target a function in the transaction."""
+    prepare(main_dsn, "create table total (day date primary key, sum int)")
+
+    async def write(tx: Any, rows: Any) -> None:
+        await tx.insert_many("total", [(row["day"], row["sum"]) for row in rows])
+
+    query = "select date '2024-01-01' + n / 10 as day, sum(n)::int as sum from source group by 1 -- by day;"
+    done = await db.backfill(query, None, write, key="day", checkpoint="days", batch=7)
+    assert (done.rows, done.last_key) == (51, "2024-02-20")
+    assert outside(main_dsn, "select count(*), sum(sum) from total") == [(51, 125250)]
+
+
+async def test_a_dry_run(db: AsyncDB, main_dsn: str) -> None:
+    """A dry run reads and transforms all of it and writes nothing, no checkpoint either."""
+    done = await db.backfill("source", half, "target", key="id", checkpoint="b", batch=30, dry_run=True)
+    assert (done.rows, done.done) == (500, True)
+    assert outside(main_dsn, "select count(*) from target") == [(0,)]
+    with pytest.raises(UndefinedTable):
+        await db.fetchval("select count(*) from pgdual_backfill")
+
+
+async def test_calls_that_are_wrong(db: AsyncDB) -> None:
+    """What cannot be meant is refused; a key that is not unique is seen."""
+    good: dict[str, Any] = {"key": "id", "checkpoint": "b"}
+    for source, target, more, words in (
+        ("source; select 1", "target", {}, "source is neither"),
+        ("delete from source", "target", {}, "source is neither"),
+        ("select $1::int as id", "target", {}, "source is neither"),
+        ("source", "target;", {}, "not the name of a table"),
+        ("source", "target", {"batch": 0}, "batch=0"),
+        ("source", "target", {"seconds": 0}, "seconds=0"),
+        ("source", "target", {"checkpoint": ""}, "checkpoint=''"),
+        ("select id / 2 * 0 as id, n from source", "target", {}, "stands twice"),
+        ("select null::int as id", "target", {}, "is NULL"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            await db.backfill(source, None, target, **{**good, **more})
+    with pytest.raises(UndefinedColumn):
+        await db.backfill("source", None, "target", key="nam", checkpoint="b")
+    async with db.transaction():
+        with pytest.raises(UsageError):
+            await db.backfill("source", None, "target", **good)
