@@ -71,9 +71,10 @@ class Wire:
         pipeline = self.pipeline
         try:
             # A READ on a lane may be sent again, a transaction that was lost is undone: they do not look.
-            is_first = self.alone and not pipeline.owed and pipeline.pgconn.transaction_status == IDLE
-            if is_first or job.want == COMMAND:
-                self._look()
+            if self.alone and not pipeline.owed:  # else an answer would wake its task inside of this one
+                is_first = pipeline.pgconn.transaction_status == IDLE
+                if is_first or job.want == COMMAND:
+                    self._look()
             pipeline.send(job)
             future = job.future = Answer(loop=self._loop)
             if pipeline.pgconn.flush():

@@ -7,6 +7,7 @@ are and whether the same connection serves on.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -56,6 +57,7 @@ DEEDS: Final[dict[str, Callable[[DB], None]]] = {
 
 def main() -> None:
     """Do what the command line says."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
     deed, dsn = DEEDS[sys.argv[1]], sys.argv[2]
     with client_of(main=dsn, pool_max_size=2) as client:
         db = client["main"]

@@ -112,7 +112,7 @@ async def test_a_transaction_without_its_server(
 ) -> None:
     """T1: a transaction whose server ended before COMMIT is undone, whatever the server said as it went."""
     with pytest.raises(OperationalError):
-        async with near.transaction() as tx:
+        async with near.transaction(replay=False) as tx:
             await tx.execute("insert into t values (1)")
             await asyncio.to_thread(end, server)
             await tx.execute("insert into t values (2)")
@@ -121,11 +121,25 @@ async def test_a_transaction_without_its_server(
 
 
 @pytest.mark.parametrize("end", ENDS)
+async def test_a_transaction_that_outlives_its_server(
+    near: AsyncDB, server: Postgres, end: Callable[[Postgres], None]
+) -> None:
+    """T5: a transaction whose server was restarted is said again, and done once."""
+    async with near.transaction() as tx:
+        await tx.execute("insert into t values (1)")
+        await asyncio.to_thread(end, server)
+        await asyncio.to_thread(server.start)
+        await tx.execute("insert into t values (2)")
+    assert tx.replays == 1
+    assert await near.fetchval("select count(*) from t") == 2
+
+
+@pytest.mark.parametrize("end", ENDS)
 def test_a_transaction_without_its_server_blocking(
     near_blocking: DB, server: Postgres, end: Callable[[Postgres], None]
 ) -> None:
     """T1: the same on the blocking face."""
-    with pytest.raises(OperationalError), near_blocking.transaction() as tx:
+    with pytest.raises(OperationalError), near_blocking.transaction(replay=False) as tx:
         tx.execute("insert into t values (1)")
         end(server)
         tx.execute("insert into t values (2)")
