@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench import (
     blocking,
+    copy_in,
     documents,
     executemany,
     fetch_many,
@@ -30,6 +31,7 @@ FILES = (
     update_by_key,
     transaction,
     blocking,
+    copy_in,
     executemany,
     fetch_many,
     documents,

@@ -17,12 +17,12 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 DIGEST = f"SELECT count(*), md5(string_agg(b::text, ',' ORDER BY id)) FROM {BULK} AS b"
 
 
-def _rows() -> list[tuple[object, ...]]:
-    return [(i, f"user-{i}", i * 1.5, START + timedelta(seconds=i), UUID(int=i)) for i in range(SIZE)]
+def rows_of(size: int) -> list[tuple[object, ...]]:
+    return [(i, f"user-{i}", i * 1.5, START + timedelta(seconds=i), UUID(int=i)) for i in range(size)]
 
 
 def _side(stage: Stage, client: Any) -> Side:
-    rows = _rows()
+    rows = rows_of(SIZE)
 
     async def truncate() -> None:
         await client.execute(f"TRUNCATE {BULK}")

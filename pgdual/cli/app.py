@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pgdual.cli.backfill import app as backfill
 from pgdual.cli.config import config
 from pgdual.cli.demo import demo
 from pgdual.cli.doctor import doctor
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command()(demo)
 app.add_typer(schema, name="schema")
 app.add_typer(migrate, name="migrate")
+app.add_typer(backfill, name="backfill")
 app.command()(config)
 app.command()(health)
 app.command()(pool_plan)

@@ -25,9 +25,8 @@ from .record import Record
 from .types import Types
 
 # Source: the COPY page of PostgreSQL's manual: signature, flags, length of the header's extension; and -1.
-_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_END = b"\xff\xff"
-_PART = 1 << 17  # bytes that libpq is given at a time
+HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+END = b"\xff\xff"
 _NAME = re.compile(r'"((?:[^"\0]|"")+)"|([^\W\d][\w$]*)')
 
 CATALOG = """
@@ -244,8 +243,8 @@ def misfit(
     return UsageError(f"rows {first} to {first + len(rows) - 1}: {error}")
 
 
-def copied(types: Types, target: Target, rows: Sequence[Sequence[Any]], first: int) -> list[bytes] | None:
-    """Return the data of `Target.copy`, or None where a value has a text form only.
+def copied(types: Types, target: Target, rows: Sequence[Sequence[Any]], first: int) -> bytes | None:
+    """Return what stands between HEAD and END in the data of `Target.copy`; None: it cannot be binary.
 
     Raises:
         UsageError: A value does not fit its column; row and column are named.
@@ -276,15 +275,11 @@ def _dumper(types: Types, column: Column, values: Sequence[Any]) -> type[Dumper]
     return way.dumper
 
 
-def _framed(types: Types, dumpers: Sequence[type[Dumper]], rows: Sequence[Sequence[Any]]) -> list[bytes]:
-    transformer = types.transformer(dumpers)
-    parts, part = [], bytearray(_HEAD)
+def _framed(types: Types, dumpers: Sequence[type[Dumper]], rows: Sequence[Sequence[Any]]) -> bytes:
+    transformer, data, frame = types.transformer(dumpers), bytearray(), format_row_binary
     for row in rows:
-        format_row_binary(row, transformer, part)
-        if len(part) > _PART:
-            parts.append(bytes(part))
-            part.clear()
-    return [*parts, bytes(part) + _END]
+        frame(row, transformer, data)
+    return bytes(data)
 
 
 # Source: the COPY page of PostgreSQL's manual, "Text Format".
@@ -293,7 +288,7 @@ _ESCAPES = {
 }
 
 
-def lines(types: Types, target: Target, rows: Sequence[Sequence[Any]], first: int) -> list[bytes]:
+def lines(types: Types, target: Target, rows: Sequence[Sequence[Any]], first: int) -> bytes:
     """Return the data of `Target.copy("text")`.
 
     Raises:
@@ -307,4 +302,4 @@ def lines(types: Types, target: Target, rows: Sequence[Sequence[Any]], first: in
             parts.append("\t".join(fields).encode() + b"\n")
     except Exception as error:
         raise misfit(types, target, rows, first, error) from error
-    return parts
+    return b"".join(parts)

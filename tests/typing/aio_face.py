@@ -48,6 +48,11 @@ async def shapes() -> None:
     assert_type(await db.fetchval("select 1", column="a", timeout=None), Any)
     assert_type(await db.execute("select 1", timeout=1.5), str)
     assert_type(await db.executemany("select $1", [(1,), (2,)]), int)
+    assert_type(await db.fetchmany("select $1", [(1,), (2,)]), list[Record])
+    assert_type(await db.insert_many("t", [(1,), (2,)]), int)
+    assert_type(await db.insert_many("t", [User(1, "a")], returning="id"), list[Record])
+    assert_type(await db.upsert_many("t", [{"id": 1}], "id", update=[]), int)
+    assert_type(await db.copy_in("t", [b"1"], format="csv"), int)
 
 
 async def transactions() -> None:

@@ -48,6 +48,11 @@ def shapes() -> None:
     assert_type(db.fetchval("select 1", column="a", timeout=None), Any)
     assert_type(db.execute("select 1", timeout=1.5), str)
     assert_type(db.executemany("select $1", [(1,), (2,)]), int)
+    assert_type(db.fetchmany("select $1", [(1,), (2,)]), list[Record])
+    assert_type(db.insert_many("t", [(1,), (2,)]), int)
+    assert_type(db.insert_many("t", [User(1, "a")], returning="id"), list[Record])
+    assert_type(db.upsert_many("t", [{"id": 1}], "id", update=[]), int)
+    assert_type(db.copy_in("t", [b"1"], format="csv"), int)
 
 
 def transactions() -> None:

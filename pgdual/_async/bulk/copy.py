@@ -15,15 +15,26 @@ import psycopg
 from psycopg.sql import SQL, Composable
 from psycopg.sql import Literal as Quoted
 
-from pgdual.core.columns import CATALOG, Target, copied, lines, names_in, table_name, target_of, tuples
+from pgdual.core.columns import (
+    CATALOG,
+    END,
+    HEAD,
+    Target,
+    copied,
+    lines,
+    names_in,
+    table_name,
+    target_of,
+    tuples,
+)
 from pgdual.core.statement import Kind, Statement
 from pgdual.errors import UsageError
 
 from .feed import AsyncFeed, come
-from .rows import LARGE
 
 Format = Literal["binary", "csv", "text"]
 _FORMATS = ("binary", "csv", "text")
+ROWS = 500  # that are encoded at a time; source: bench row 10
 _PART = 1 << 17  # bytes that are read of a file at a time
 _PLACE = re.compile(r"line (\d+)(?:, column ([^:]+))?")
 _QUERIES = ("SELECT", "VALUES", "TABLE", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE")
@@ -91,35 +102,55 @@ class AsyncFile:
 
 
 class AsyncRows:
-    """Rows on their way: each part a COPY of its own in the one transaction."""
+    """Rows on their way: encoded a part at a time, while the server takes the part before."""
 
     def __init__(self, target: Target, types: Any, feed: AsyncFeed, first: list[Any]) -> None:
         self._target = target
         self._types = types
         self._feed = feed
-        self._part = first
         self._names = [column.name for column in target.columns]
+        self._part: Sequence[Any] = first
+        self._number = 1  # of the first row of the part
+        self._begun = 1  # of the first row of the COPY that runs
 
     async def send(self, connection: Any) -> int:
         """Send all of them on *connection* and return how many."""
-        number, cursor = 1, connection.cursor()
-        part = self._part + await self._feed.take(LARGE - 1)
-        while part:
-            rows = tuples(part, self._names, number)
-            data = copied(self._types, self._target, rows, number)
-            text = self._target.copy()
-            if data is None:
-                data, text = lines(self._types, self._target, rows, number), self._target.copy("text")
-            try:
-                async with cursor.copy(text) as copy:
-                    for piece in data:
-                        await copy.write(piece)
-            except psycopg.Error as error:
-                _say_where(error, "row", number - 1)
-                raise
-            number += len(part)
-            part = await self._feed.take(LARGE)
-        return number - 1
+        cursor = connection.cursor()
+        self._part = tuples(self._part, self._names, 1)
+        try:
+            while self._part:
+                self._begun = self._number
+                data = self._encoded()
+                if data is None:
+                    await self._send_text(cursor)
+                else:
+                    await self._send_binary(cursor, data)
+        except psycopg.Error as error:
+            _say_where(error, "row", self._begun - 1)
+            raise
+        return self._number - 1
+
+    async def _send_binary(self, cursor: Any, data: bytes | None) -> None:
+        async with cursor.copy(self._target.copy()) as copy:
+            await copy.write(HEAD)
+            while data is not None:
+                await copy.write(data)
+                await self._next()
+                data = self._encoded() if self._part else None
+            await copy.write(END)
+
+    async def _send_text(self, cursor: Any) -> None:
+        data = lines(self._types, self._target, self._part, self._number)
+        async with cursor.copy(self._target.copy("text")) as copy:
+            await copy.write(data)
+        await self._next()
+
+    def _encoded(self) -> bytes | None:
+        return copied(self._types, self._target, self._part, self._number)
+
+    async def _next(self) -> None:
+        self._number += len(self._part)
+        self._part = tuples(await self._feed.take(ROWS), self._names, self._number)
 
 
 async def _data(

@@ -1,9 +1,10 @@
 """insert_many and upsert_many: rows into a table by the quickest way that says what INSERT would.
 
 Up to SMALL rows go as one INSERT with one array a column (UNNEST): one statement, whose text is the same
-for any number of rows. More go in parts of LARGE rows within one transaction, each by COPY in binary where
-nothing speaks against it, else in statements of SMALL rows. A part is encoded before it is sent, and the
-caller's iterator is read between the parts, so that it may ask the same transaction.
+for any number of rows. More go in one transaction by COPY in binary where nothing speaks against it, else in
+statements of SMALL rows. A list or tuple is encoded while the server takes what came before; of any other
+iterable LARGE rows are encoded at a time before they are sent, and it is read in between, so that it may ask
+the same transaction.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from psycopg.sql import SQL, Composable, Composed, Identifier
 from pgdual._async.call import DEFAULT
 from pgdual.core.columns import (
     CATALOG,
+    END,
+    HEAD,
     Target,
     arrays,
     copied,
@@ -32,6 +35,8 @@ from pgdual.core.rows import ROWS
 from pgdual.core.statement import Statement
 from pgdual.errors import UsageError
 
+from .copy import ROWS as ROWS_AT_ONCE
+from .copy import AsyncRows
 from .feed import AsyncFeed, Many
 
 SMALL = (
@@ -107,6 +112,8 @@ async def put(database: Any, wish: Wish, rows: Many[Any]) -> Any:
     way = AsyncPut(wish, target_of(wish.table, catalog, names), database._types)
     if len(part) <= SMALL:
         return await way.insert(database, way.checked(part, 1), 1)
+    if way.copy is not None and isinstance(rows, (list, tuple)):
+        return await _streamed(database, way, AsyncFeed(rows))
     async with database.transaction() as tx:
         tx._session.log.turn_off("its rows are read only once")
         first = 1
@@ -117,17 +124,24 @@ async def put(database: Any, wish: Wish, rows: Many[Any]) -> Any:
     return done
 
 
+async def _streamed(database: Any, way: AsyncPut, feed: AsyncFeed) -> int:
+    # No code of the caller's runs as they are read, so that one COPY may take them as they are encoded.
+    sender = AsyncRows(way.target, database._types, feed, await feed.take(ROWS_AT_ONCE))
+    async with database.transaction() as tx:
+        return int(await tx._lent(way.copy, sender.send, True))
+
+
 class AsyncPut:
     """How the rows of one call are written."""
 
     def __init__(self, wish: Wish, target: Target, types: Any) -> None:
-        self._target = target
+        self.target = target
         self._types = types
         self._names = [column.name for column in target.columns]
         self._insert = target.insert(wish.ending(target))
         self._want = STATUS if wish.returning is None else ROWS
         is_plain = wish.returning is None and wish.conflict is None
-        self._copy = Statement(target.copy()) if is_plain and target.takes_copy else None
+        self.copy = Statement(target.copy()) if is_plain and target.takes_copy else None
 
     def checked(self, rows: Sequence[Any], first: int) -> Sequence[Sequence[Any]]:
         """Return *rows*, the first of them numbered *first*, as sequences of the columns' values."""
@@ -136,8 +150,8 @@ class AsyncPut:
     async def part(self, tx: Any, rows: Sequence[Sequence[Any]], first: int) -> Any:
         """Write a part of the rows; return what was touched, or returned."""
         data = None
-        if self._copy is not None and len(rows) > SMALL:
-            data = copied(self._types, self._target, rows, first)
+        if self.copy is not None and len(rows) > SMALL:
+            data = copied(self._types, self.target, rows, first)
         if data is not None:
             return await self._copied(tx, data, first)
         done: Any = 0 if self._want == STATUS else []
@@ -147,7 +161,7 @@ class AsyncPut:
 
     async def insert(self, database: Any, rows: Sequence[Sequence[Any]], first: int) -> Any:
         """Write up to SMALL rows with one statement; return what was touched, or returned."""
-        given = arrays(self._types, self._target, rows, first)
+        given = arrays(self._types, self.target, rows, first)
         try:
             answer = await database._run(self._job(database, given), DEFAULT)
         except UsageError as error:
@@ -162,17 +176,16 @@ class AsyncPut:
         return job
 
     def _misfit(self, rows: Sequence[Sequence[Any]], first: int, error: UsageError) -> UsageError:
-        return misfit(self._types, self._target, rows, first, error)
+        return misfit(self._types, self.target, rows, first, error)
 
-    async def _copied(self, tx: Any, data: Sequence[bytes], first: int) -> int:
-        statement = self._copy
+    async def _copied(self, tx: Any, data: bytes, first: int) -> int:
+        statement = self.copy
         assert statement is not None
 
         async def work(connection: Any) -> int:
             cursor = connection.cursor()
             async with cursor.copy(statement.sql) as copy:
-                for part in data:
-                    await copy.write(part)
+                await copy.write(HEAD + data + END)
             return int(cursor.rowcount)
 
         try:

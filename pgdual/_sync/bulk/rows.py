@@ -2,9 +2,10 @@
 """insert_many and upsert_many: rows into a table by the quickest way that says what INSERT would.
 
 Up to SMALL rows go as one INSERT with one array a column (UNNEST): one statement, whose text is the same
-for any number of rows. More go in parts of LARGE rows within one transaction, each by COPY in binary where
-nothing speaks against it, else in statements of SMALL rows. A part is encoded before it is sent, and the
-caller's iterator is read between the parts, so that it may ask the same transaction.
+for any number of rows. More go in one transaction by COPY in binary where nothing speaks against it, else in
+statements of SMALL rows. A list or tuple is encoded while the server takes what came before; of any other
+iterable LARGE rows are encoded at a time before they are sent, and it is read in between, so that it may ask
+the same transaction.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from psycopg.sql import SQL, Composable, Composed, Identifier
 from pgdual._sync.call import DEFAULT
 from pgdual.core.columns import (
     CATALOG,
+    END,
+    HEAD,
     Target,
     arrays,
     copied,
@@ -33,6 +36,8 @@ from pgdual.core.rows import ROWS
 from pgdual.core.statement import Statement
 from pgdual.errors import UsageError
 
+from .copy import ROWS as ROWS_AT_ONCE
+from .copy import Rows
 from .feed import Feed, Many
 
 SMALL = (
@@ -108,6 +113,8 @@ def put(database: Any, wish: Wish, rows: Many[Any]) -> Any:
     way = Put(wish, target_of(wish.table, catalog, names), database._types)
     if len(part) <= SMALL:
         return way.insert(database, way.checked(part, 1), 1)
+    if way.copy is not None and isinstance(rows, (list, tuple)):
+        return _streamed(database, way, Feed(rows))
     with database.transaction() as tx:
         tx._session.log.turn_off("its rows are read only once")
         first = 1
@@ -118,17 +125,24 @@ def put(database: Any, wish: Wish, rows: Many[Any]) -> Any:
     return done
 
 
+def _streamed(database: Any, way: Put, feed: Feed) -> int:
+    # No code of the caller's runs as they are read, so that one COPY may take them as they are encoded.
+    sender = Rows(way.target, database._types, feed, feed.take(ROWS_AT_ONCE))
+    with database.transaction() as tx:
+        return int(tx._lent(way.copy, sender.send, True))
+
+
 class Put:
     """How the rows of one call are written."""
 
     def __init__(self, wish: Wish, target: Target, types: Any) -> None:
-        self._target = target
+        self.target = target
         self._types = types
         self._names = [column.name for column in target.columns]
         self._insert = target.insert(wish.ending(target))
         self._want = STATUS if wish.returning is None else ROWS
         is_plain = wish.returning is None and wish.conflict is None
-        self._copy = Statement(target.copy()) if is_plain and target.takes_copy else None
+        self.copy = Statement(target.copy()) if is_plain and target.takes_copy else None
 
     def checked(self, rows: Sequence[Any], first: int) -> Sequence[Sequence[Any]]:
         """Return *rows*, the first of them numbered *first*, as sequences of the columns' values."""
@@ -137,8 +151,8 @@ class Put:
     def part(self, tx: Any, rows: Sequence[Sequence[Any]], first: int) -> Any:
         """Write a part of the rows; return what was touched, or returned."""
         data = None
-        if self._copy is not None and len(rows) > SMALL:
-            data = copied(self._types, self._target, rows, first)
+        if self.copy is not None and len(rows) > SMALL:
+            data = copied(self._types, self.target, rows, first)
         if data is not None:
             return self._copied(tx, data, first)
         done: Any = 0 if self._want == STATUS else []
@@ -148,7 +162,7 @@ class Put:
 
     def insert(self, database: Any, rows: Sequence[Sequence[Any]], first: int) -> Any:
         """Write up to SMALL rows with one statement; return what was touched, or returned."""
-        given = arrays(self._types, self._target, rows, first)
+        given = arrays(self._types, self.target, rows, first)
         try:
             answer = database._run(self._job(database, given), DEFAULT)
         except UsageError as error:
@@ -163,17 +177,16 @@ class Put:
         return job
 
     def _misfit(self, rows: Sequence[Sequence[Any]], first: int, error: UsageError) -> UsageError:
-        return misfit(self._types, self._target, rows, first, error)
+        return misfit(self._types, self.target, rows, first, error)
 
-    def _copied(self, tx: Any, data: Sequence[bytes], first: int) -> int:
-        statement = self._copy
+    def _copied(self, tx: Any, data: bytes, first: int) -> int:
+        statement = self.copy
         assert statement is not None
 
         def work(connection: Any) -> int:
             cursor = connection.cursor()
             with cursor.copy(statement.sql) as copy:
-                for part in data:
-                    copy.write(part)
+                copy.write(HEAD + data + END)
             return int(cursor.rowcount)
 
         try:
