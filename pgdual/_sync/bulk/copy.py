@@ -24,6 +24,7 @@ from pgdual.core.columns import (
     copied,
     lines,
     names_in,
+    raw,
     table_name,
     target_of,
     tuples,
@@ -61,9 +62,9 @@ class Shape(NamedTuple):
             raise UsageError("header, delimiter and null are for csv and text: binary has none")
         if self.delimiter is not None and len(self.delimiter) != 1:
             raise UsageError(f"delimiter={self.delimiter!r}: give one character")
-        parts = [SQL(f"FORMAT {self.format}"), *([SQL("HEADER true")] if self.header else [])]
+        parts = [raw(f"FORMAT {self.format}"), *([SQL("HEADER true")] if self.header else [])]
         named = (("DELIMITER", self.delimiter), ("NULL", self.null))
-        said = [SQL(name + " {}").format(Quoted(value)) for name, value in named if value is not None]
+        said = [raw(name + " {}").format(Quoted(value)) for name, value in named if value is not None]
         return SQL(", ").join([*parts, *said])
 
 
@@ -230,4 +231,4 @@ def _source(database: Any, source: str, columns: Sequence[str] | None) -> Compos
     if statement.parameters or columns is not None:
         raise UsageError("COPY of a query takes neither parameters nor columns=: write them into the query")
     # On a line of its own: the query may end in a comment.
-    return SQL("({}\n)").format(SQL(source.rstrip().removesuffix(";")))
+    return SQL("({}\n)").format(raw(source.rstrip().removesuffix(";")))
