@@ -6,6 +6,7 @@ from ._async.borrowed import AsyncBorrowed
 from ._async.call import DEFAULT
 from ._async.client import AsyncClient
 from ._async.db import AsyncDB
+from ._async.projection.registry import REGISTRY, projector, sync_projection
 from ._async.tradecore import (
     acquire_connection_for_db,
     client,
@@ -37,19 +38,25 @@ from ._async.tradecore import (
     vb_db,
 )
 from ._async.transaction import AsyncTransaction
+from .core.projection import Event, Position, ProjectionType, Registry
 from .core.record import Record
 from .core.schema import SchemaRun
 from .settings import Database, DatabaseSettings, Settings
 
 __all__ = [
     "DEFAULT",
+    "REGISTRY",
     "AsyncBorrowed",
     "AsyncClient",
     "AsyncDB",
     "AsyncTransaction",
     "Database",
     "DatabaseSettings",
+    "Event",
+    "Position",
+    "ProjectionType",
     "Record",
+    "Registry",
     "SchemaRun",
     "Settings",
     "acquire_connection_for_db",
@@ -73,11 +80,13 @@ __all__ = [
     "init_pool_for_db",
     "lifespan",
     "open_all",
+    "projector",
     "prune_commits",
     "reference_db",
     "run_schema_from_file",
     "run_vb_schema",
     "schema_status",
+    "sync_projection",
     "transaction_for_db",
     "vb_db",
 ]

@@ -6,6 +6,7 @@ from ._sync.borrowed import Borrowed
 from ._sync.call import DEFAULT
 from ._sync.client import Client
 from ._sync.db import DB
+from ._sync.projection.registry import REGISTRY, projector, sync_projection
 from ._sync.tradecore import (
     acquire_connection_for_db,
     client,
@@ -37,6 +38,7 @@ from ._sync.tradecore import (
     vb_db,
 )
 from ._sync.transaction import Transaction
+from .core.projection import Event, Position, ProjectionType, Registry
 from .core.record import Record
 from .core.schema import SchemaRun
 from .settings import Database, DatabaseSettings, Settings
@@ -44,11 +46,16 @@ from .settings import Database, DatabaseSettings, Settings
 __all__ = [
     "DB",
     "DEFAULT",
+    "REGISTRY",
     "Borrowed",
     "Client",
     "Database",
     "DatabaseSettings",
+    "Event",
+    "Position",
+    "ProjectionType",
     "Record",
+    "Registry",
     "SchemaRun",
     "Settings",
     "Transaction",
@@ -73,11 +80,13 @@ __all__ = [
     "init_pool_for_db",
     "lifespan",
     "open_all",
+    "projector",
     "prune_commits",
     "reference_db",
     "run_schema_from_file",
     "run_vb_schema",
     "schema_status",
+    "sync_projection",
     "transaction_for_db",
     "vb_db",
 ]

@@ -306,6 +306,12 @@ async def within(seconds: float, function: Callable[..., Coroutine[Any, Any, T]]
     return task.result()
 
 
+async def limited(seconds: float, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Run *function* in this task; past *seconds* it is cancelled, and TimeoutError raised."""
+    async with asyncio.timeout(max(seconds, 0)):
+        return await function(*args)
+
+
 async def bounded(seconds: float, connection: Any, function: Callable[..., Any], *args: Any) -> Any:
     """Run *function*, which talks on *connection*: past *seconds* it hears that the connection ended."""
     handle = asyncio.get_running_loop().call_later(seconds, shut_down, connection.pgconn)

@@ -286,6 +286,11 @@ def within(seconds: float, function: Callable[..., T], *args: Any) -> T:
     return function(*args)
 
 
+def limited(seconds: float, function: Callable[..., T], *args: Any) -> T:
+    """Run *function* to its end; its statements have a deadline, and a thread cannot be interrupted."""
+    return function(*args)
+
+
 def bounded(seconds: float, connection: Any, function: Callable[..., T], *args: Any) -> T:
     """Run *function*, which talks on *connection*: past *seconds* it hears that the connection ended.
 

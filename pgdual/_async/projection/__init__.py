@@ -1,0 +1,1 @@
+"""Events become read models: before the caller goes on (SYNC), or behind it."""
