@@ -6,6 +6,8 @@ from ._async.borrowed import AsyncBorrowed
 from ._async.call import DEFAULT
 from ._async.client import AsyncClient
 from ._async.db import AsyncDB
+from ._async.listen import AsyncListener, Gap, Notification
+from ._async.projection.log import AsyncEventLog
 from ._async.projection.registry import REGISTRY, projector, sync_projection
 from ._async.tradecore import (
     acquire_connection_for_db,
@@ -38,7 +40,7 @@ from ._async.tradecore import (
     vb_db,
 )
 from ._async.transaction import AsyncTransaction
-from .core.projection import Event, Position, ProjectionType, Registry
+from .core.projection import START, Event, Position, ProjectionType, Registry
 from .core.record import Record
 from .core.schema import SchemaRun
 from .settings import Database, DatabaseSettings, Settings
@@ -46,13 +48,18 @@ from .settings import Database, DatabaseSettings, Settings
 __all__ = [
     "DEFAULT",
     "REGISTRY",
+    "START",
     "AsyncBorrowed",
     "AsyncClient",
     "AsyncDB",
+    "AsyncEventLog",
+    "AsyncListener",
     "AsyncTransaction",
     "Database",
     "DatabaseSettings",
     "Event",
+    "Gap",
+    "Notification",
     "Position",
     "ProjectionType",
     "Record",

@@ -18,6 +18,8 @@
     ├── SchemaError                  a schema file cannot run, or a statement in it failed
     ├── SchemaLockError              the schema lock could not be had or was lost
     ├── ProjectionError              a projector is wrong or failed
+    │   └── ProjectionTimeoutError (TimeoutError)   a SYNC projector was not done in time
+    ├── VersionConflictError         the aggregate has other events than expected
     └── ClientClosedError            the client was closed
 
 The server's own errors stay psycopg's classes and are re-exported here, so that
@@ -77,6 +79,7 @@ __all__ = [
     "PgdualError",
     "PoolTimeoutError",
     "ProjectionError",
+    "ProjectionTimeoutError",
     "QueryCanceled",
     "QueryTimeoutError",
     "ReadOnlySqlTransaction",
@@ -94,6 +97,7 @@ __all__ = [
     "UniqueViolation",
     "UnknownDatabaseError",
     "UsageError",
+    "VersionConflictError",
 ]
 
 Outcome = Literal["rolled back", "not sent", "unknown"]
@@ -200,6 +204,23 @@ class SchemaLockError(PgdualError):
 
 class ProjectionError(PgdualError):
     """A projector is registered wrongly, or failed."""
+
+
+class ProjectionTimeoutError(ProjectionError, TimeoutError):
+    """A SYNC projector was not done within its time limit; what it did was rolled back."""
+
+
+class VersionConflictError(PgdualError):
+    """Somebody else has appended events to this aggregate; none of ours was.
+
+    Load it again and decide anew. `expected` and `actual` are versions of `aggregate_id`; 0 is none yet.
+    """
+
+    def __init__(self, message: str, aggregate_id: str, expected: int, actual: int) -> None:
+        super().__init__(message)
+        self.aggregate_id = aggregate_id
+        self.expected = expected
+        self.actual = actual
 
 
 class ClientClosedError(PgdualError):

@@ -6,6 +6,8 @@ from ._sync.borrowed import Borrowed
 from ._sync.call import DEFAULT
 from ._sync.client import Client
 from ._sync.db import DB
+from ._sync.listen import Gap, Listener, Notification
+from ._sync.projection.log import EventLog
 from ._sync.projection.registry import REGISTRY, projector, sync_projection
 from ._sync.tradecore import (
     acquire_connection_for_db,
@@ -38,7 +40,7 @@ from ._sync.tradecore import (
     vb_db,
 )
 from ._sync.transaction import Transaction
-from .core.projection import Event, Position, ProjectionType, Registry
+from .core.projection import START, Event, Position, ProjectionType, Registry
 from .core.record import Record
 from .core.schema import SchemaRun
 from .settings import Database, DatabaseSettings, Settings
@@ -47,11 +49,16 @@ __all__ = [
     "DB",
     "DEFAULT",
     "REGISTRY",
+    "START",
     "Borrowed",
     "Client",
     "Database",
     "DatabaseSettings",
     "Event",
+    "EventLog",
+    "Gap",
+    "Listener",
+    "Notification",
     "Position",
     "ProjectionType",
     "Record",

@@ -28,6 +28,7 @@ from .bulk.calls import AsyncBulk
 from .call import run
 from .fleet import AsyncFleet
 from .labelled import AsyncLabelled
+from .listen import AsyncListener
 from .probe import PROBE, probe
 from .queries import Timeout
 from .runtime import SCOPE, Deed, T, here, now, owner
@@ -165,6 +166,13 @@ class AsyncDB(AsyncBulk, AsyncBackfills):
         comes back.
         """
         return AsyncBorrowed(self)
+
+    def listen(self, *channels: str) -> AsyncListener:
+        """Return an iterator of the notifications of *channels*, on a connection of its own.
+
+        Enter it with `with`, or `close()` it. After a reconnect it yields a Gap, never silence.
+        """
+        return AsyncListener(self, channels)
 
     # -- adapting --------------------------------------------------------------------------------
 

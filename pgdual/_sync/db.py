@@ -29,6 +29,7 @@ from .bulk.calls import Bulk
 from .call import run
 from .fleet import Fleet
 from .labelled import Labelled
+from .listen import Listener
 from .probe import PROBE, probe
 from .queries import Timeout
 from .runtime import SCOPE, Deed, T, here, now, owner
@@ -166,6 +167,13 @@ class DB(Bulk, Backfills):
         comes back.
         """
         return Borrowed(self)
+
+    def listen(self, *channels: str) -> Listener:
+        """Return an iterator of the notifications of *channels*, on a connection of its own.
+
+        Enter it with `with`, or `close()` it. After a reconnect it yields a Gap, never silence.
+        """
+        return Listener(self, channels)
 
     # -- adapting --------------------------------------------------------------------------------
 
