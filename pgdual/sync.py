@@ -7,6 +7,9 @@ from ._sync.call import DEFAULT
 from ._sync.client import Client
 from ._sync.db import DB
 from ._sync.listen import Gap, Listener, Notification
+from ._sync.projection.failures import failures as projection_failures
+from ._sync.projection.failures import retry as retry_projection
+from ._sync.projection.failures import skip as skip_projection
 from ._sync.projection.log import EventLog
 from ._sync.projection.registry import REGISTRY, projector, sync_projection
 from ._sync.tradecore import (
@@ -31,6 +34,7 @@ from ._sync.tradecore import (
     init_pool_for_db,
     lifespan,
     open_all,
+    project,
     prune_commits,
     reference_db,
     run_schema_from_file,
@@ -87,12 +91,16 @@ __all__ = [
     "init_pool_for_db",
     "lifespan",
     "open_all",
+    "project",
+    "projection_failures",
     "projector",
     "prune_commits",
     "reference_db",
+    "retry_projection",
     "run_schema_from_file",
     "run_vb_schema",
     "schema_status",
+    "skip_projection",
     "sync_projection",
     "transaction_for_db",
     "vb_db",

@@ -55,6 +55,7 @@ class AsyncStatements:
         self.pending: tuple[bytes, ...] = ()
         self._turns = AsyncTurns(fleet.name)
         self._opened = 0
+        self.until = inf  # monotonic seconds: no statement of it goes on past this (J2)
         self._feeder: Any = None  # who is in the middle of an executemany
 
     @property
@@ -93,6 +94,8 @@ class AsyncStatements:
         moment = job.started = now()
         if self._feeder is not None:
             self._check_feeder()
+        if self.until < inf:
+            limit = min(limit, self._left())
         if not turns.take_now():
             await turns.take(block, limit)
             moment = now()
@@ -102,7 +105,7 @@ class AsyncStatements:
             while True:
                 wire, pending, fresh = self.wire, self.pending, not self.begun
                 if wire is None:
-                    wire = await self._take_wire(job.started)
+                    wire = await self._take_wire(min(job.started, self.until - fleet.acquire_timeout))
                     moment = now()
                 if not job.tries:  # D1: the command clock begins when there is a wire, and all tries have one
                     job.deadline = moment + limit
@@ -161,6 +164,12 @@ class AsyncStatements:
             self.log.turn_off("a statement in it failed without an answer")
         elif self.log.off is None:
             self.log.add(job)
+
+    def _left(self) -> float:
+        left = self.until - now()
+        if left <= 0:
+            raise QueryTimeoutError(f"{self.fleet.name}: the block is past its time limit", "not sent")
+        return left
 
     def _check_feeder(self) -> None:
         if self._feeder == owner():

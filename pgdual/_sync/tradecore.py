@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from pgdual.core.breaker import CircuitBreaker
+from pgdual.core.projection import Registry
 from pgdual.core.schema import SchemaRun
 from pgdual.settings import Database, DatabaseSettings, get_config
 
@@ -15,6 +16,8 @@ from . import schema
 from .borrowed import Borrowed
 from .client import Client
 from .db import DB
+from .projection import inline
+from .projection.registry import REGISTRY
 from .runtime import Pool
 from .transaction import Transaction, Isolation
 
@@ -234,6 +237,22 @@ def prune_commits(older_than: float = 7 * 86_400.0, database: Name | DB = _MAIN)
             would be told that it did not.
     """
     return schema.prune_commits(_database(database), older_than)
+
+
+def project(event: Any, database: Name | DB = _MAIN, registry: Registry = REGISTRY) -> int:
+    """Run the SYNC projectors of an event, and return how many changed something (J2).
+
+    Each runs in a transaction of its own, a savepoint where one is open here, with its checkpoint: an event
+    that it has seen changes nothing. One that fails is rolled back and recorded in projection_failures for a
+    later try, and the others run all the same. An event that nobody projects is counted.
+
+    Raises:
+        ProjectionTimeoutError: One was not done in time; it is a TimeoutError.
+        ProjectionError: An earlier event of the aggregate has failed, and has to be projected first.
+        UsageError: It is no event.
+        Exception: What a projector raised, the first of them.
+    """
+    return inline.project(event, _database(database), registry)
 
 
 def _database(database: Name | DB) -> DB:

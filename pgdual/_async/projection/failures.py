@@ -1,0 +1,102 @@
+"""Events that a projector has failed with: kept with their error until they are projected or skipped.
+
+Behind a failed event wait the later ones of its aggregate, so that their order holds. A worker tries those
+again that have tries left (`retry` gives them new ones); what is parked has none.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from pgdual._async.db import AsyncDB
+from pgdual._async.runtime import within
+from pgdual.core.projection import Event
+from pgdual.errors import ProjectionError
+
+RECORDING = 1.0  # seconds that a caller, who has its error already, waits for the record of it
+LONGEST = 2_000  # characters of an error
+_RECORD = """
+INSERT INTO projection_failures AS f
+(projector, aggregate_id, version, event_id, event_type, occurred_at, data, error, tries)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 1)
+ON CONFLICT (projector, aggregate_id, version)
+DO UPDATE SET error = excluded.error, tries = f.tries + 1, failed_at = clock_timestamp()
+"""
+_LIST = """
+SELECT projector, aggregate_id, version, event_id, event_type, error, tries, failed_at
+FROM projection_failures ORDER BY projector, aggregate_id, version
+"""
+_RETRY = """
+UPDATE projection_failures SET tries = 0
+WHERE projector = $1 AND ($2::text IS NULL OR aggregate_id = $2) AND tries > 0
+"""
+_SKIP = """
+DELETE FROM projection_failures WHERE projector = $1 AND aggregate_id = $2 AND version = (
+    SELECT min(version) FROM projection_failures WHERE projector = $1 AND aggregate_id = $2
+) RETURNING version
+"""
+PASSED = """
+INSERT INTO pgdual_projected AS p (projector, aggregate_id, version) VALUES ($1, $2, $3)
+ON CONFLICT (projector, aggregate_id) DO UPDATE SET version = excluded.version
+WHERE p.version < excluded.version
+"""
+_logger = logging.getLogger("pgdual.projection")
+
+
+def words_of(error: BaseException) -> str:
+    """Return an error as it is kept."""
+    return f"{type(error).__name__}: {error}".replace("\0", "")[:LONGEST]
+
+
+async def record(database: AsyncDB, projector: str, event: Event, error: Exception) -> None:
+    """Keep a failed event, on another connection than the caller's; where that fails, say so."""
+    try:
+        await within(RECORDING, _record, database, projector, event, error)
+    except Exception as another:
+        text = f"{projector} failed with event {event.event_id}, which could not be recorded: {another}"
+        _logger.error("[PROJECTION] %s: %s", database.name, text)
+        error.add_note(text)
+
+
+async def _record(database: AsyncDB, projector: str, event: Event, error: Exception) -> None:
+    values = (event.event_id, event.event_type, event.timestamp, event.json(), words_of(error))
+    async with database.connection() as connection:
+        await connection.execute(_RECORD, (projector, event.aggregate_id, event.version, *values))
+
+
+async def failures(database: AsyncDB) -> list[dict[str, Any]]:
+    """Return the events that projectors have failed with, or that wait behind one, as plain dicts."""
+    return await database.fetch(_LIST, into=dict)
+
+
+async def retry(database: AsyncDB, projector: str, aggregate_id: str | None = None) -> int:
+    """Give failed events new tries, and return how many those are; a worker makes them.
+
+    Raises:
+        ProjectionError: There are none.
+    """
+    status = await database.execute(_RETRY, projector, aggregate_id)
+    return _some(int(status.split()[1]), database, projector, aggregate_id)
+
+
+async def skip(database: AsyncDB, projector: str, aggregate_id: str) -> int:
+    """Give up the first failed event of an aggregate, for good, and return its version.
+
+    Those that wait behind it are projected next.
+
+    Raises:
+        ProjectionError: There is none.
+    """
+    async with database.transaction() as tx:
+        version = await tx.fetchval(_SKIP, projector, aggregate_id)
+        _some(0 if version is None else 1, database, projector, aggregate_id)
+        await tx.execute(PASSED, projector, aggregate_id, version)
+    return int(version)
+
+
+def _some(count: int, database: AsyncDB, projector: str, aggregate_id: str | None) -> int:
+    if not count:
+        whom = "" if aggregate_id is None else f" with an event of {aggregate_id!r}"
+        raise ProjectionError(f"{database.name}: projector {projector!r} has not failed{whom}")
+    return count
