@@ -70,11 +70,11 @@ class Wire:
         """
         pipeline = self.pipeline
         try:
-            # A READ on a lane may be sent again, a transaction that was lost is undone: they do not look.
-            if self.alone and not pipeline.owed:  # else an answer would wake its task inside of this one
-                is_first = pipeline.pgconn.transaction_status == IDLE
-                if is_first or job.want == COMMAND:
-                    self._look()
+            # A READ on a lane may be sent again, a transaction that was lost is undone: they do not look. Nor
+            # does anybody while an answer is owed: it would wake its task inside of this one.
+            is_free = self.alone and not pipeline.owed
+            if is_free and (job.want == COMMAND or pipeline.pgconn.transaction_status == IDLE):
+                self._look()
             pipeline.send(job)
             future = job.future = Answer(loop=self._loop)
             if pipeline.pgconn.flush():
