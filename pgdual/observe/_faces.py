@@ -102,13 +102,13 @@ class Faces:
     def _async_many(self, original: Any) -> Any:
         ended, spans = self._ended, self._spans
 
-        async def run_many(self: Any, statement: Any, rows: Any, timeout: Any) -> Any:
+        async def run_many(self: Any, statement: Any, rows: Any, timeout: Any, *more: Any) -> Any:
             if isinstance(rows, _Told):
-                return await original(self, statement, rows.rows, timeout)
+                return await original(self, statement, rows.rows, timeout, *more)
             name, operation, started = _name(self), f"BATCH {statement.verb}", now()
             span = None if spans is None else spans.begin(name, operation, statement, None)
             try:
-                touched = await original(self, statement, _told(self, rows), timeout)
+                touched = await original(self, statement, _told(self, rows), timeout, *more)
             except BaseException as error:
                 ended(name, "async", operation, started, error, span)
                 raise
@@ -120,13 +120,13 @@ class Faces:
     def _many(self, original: Any) -> Any:
         ended, spans = self._ended, self._spans
 
-        def run_many(self: Any, statement: Any, rows: Any, timeout: Any) -> Any:
+        def run_many(self: Any, statement: Any, rows: Any, timeout: Any, *more: Any) -> Any:
             if isinstance(rows, _Told):
-                return original(self, statement, rows.rows, timeout)
+                return original(self, statement, rows.rows, timeout, *more)
             name, operation, started = _name(self), f"BATCH {statement.verb}", now()
             span = None if spans is None else spans.begin(name, operation, statement, None)
             try:
-                touched = original(self, statement, _told(self, rows), timeout)
+                touched = original(self, statement, _told(self, rows), timeout, *more)
             except BaseException as error:
                 ended(name, "sync", operation, started, error, span)
                 raise
