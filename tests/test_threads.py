@@ -109,6 +109,7 @@ def test_many_threads_on_few_connections(db: DB, main_dsn: str) -> None:
 
 def test_closing_while_threads_work(main_dsn: str) -> None:
     """P4: closing waits for calls in flight up to the grace period, and ends the others where they wait."""
+    before = set(threading.enumerate())
     client = client_of(main=main_dsn, close_grace=1.0)
     db = client["main"]
     db.open()
@@ -127,4 +128,4 @@ def test_closing_while_threads_work(main_dsn: str) -> None:
         read.result()
     with pytest.raises(OutcomeUnknownError):
         write.result()
-    wait_until(lambda: not [one for one in threading.enumerate() if one.name.startswith("pgdual")])
+    wait_until(lambda: not [one for one in set(threading.enumerate()) - before if "pgdual" in one.name])
