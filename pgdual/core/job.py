@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from math import inf
 from typing import Any
 
@@ -134,6 +135,7 @@ def command(text: bytes) -> Job:
     return job
 
 
+@cache
 def begin(read_only: bool, modes: str = "", wants_read_only: bool = False) -> bytes:
     """Return the text of BEGIN on a session that is *read_only* by default."""
     access = " READ ONLY" if wants_read_only else " READ WRITE" if read_only else ""
