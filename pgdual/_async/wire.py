@@ -174,16 +174,15 @@ class Wire:
         # One wake-up may bring many answers; each is given an equal part of the time since the last.
         moment, last, fleet = now(), self._last, self._fleet
         self._last = moment
-        first = finished[0]
+        first, count = finished[0], len(finished)
         lone = first.sent >= last
         begun = first.sent if lone else last
-        count = placed = len(finished)
         if count == 1:
             if first.want <= STATUS:
                 fleet.measure(self, first, begun, moment - begun, lone)
             elif first.want > COMMAND:
                 fleet.watch.look_at_many(first, moment - first.sent)
-            placed, first.placed = first.placed, False
+            placed, first.placed = int(first.placed), False
         else:
             placed = self._tell_many(finished, begun, (moment - begun) / count, lone)
         if fleet.breaker.failures:

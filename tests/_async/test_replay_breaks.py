@@ -43,7 +43,7 @@ async def test_a_statement_whose_rows_were_refused(db: AsyncDB, main_dsn: str) -
             await cut(main_dsn)
             await tx.execute(ADD, 1, 1)
     except OperationalError:
-        pass
+        pass  # it may fail as a whole: what counts is that both are done, or neither
     assert first(main_dsn, "select count(*) from log") == first(main_dsn, "select n from t where id = 1")
 
 
