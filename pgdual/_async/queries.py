@@ -139,7 +139,8 @@ class AsyncQueries:
         job = self._job(STATUS, sql, args, idempotent)
         if job.statement.kind is Kind.SCRIPT:
             job.want = SCRIPT
-        return str(await self._run(job, timeout))
+        status: str = await self._run(job, timeout)
+        return status
 
     async def executemany(
         self, sql: str, rows: Iterable[Sequence[Any]], timeout: Timeout = DEFAULT, once: bool = False

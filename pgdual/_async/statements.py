@@ -29,7 +29,7 @@ from pgdual.errors import (
 from .call import DEFAULT, explain, is_late, limit_of
 from .queries import Timeout
 from .replay import AsyncReplay
-from .runtime import INTERRUPTS, now, owner
+from .runtime import INTERRUPTS, grab, now, owner
 from .turns import AsyncTurns
 
 _SAVE, _KEEP, _UNDO = b"SAVEPOINT pgdual_many", b"RELEASE pgdual_many", b"ROLLBACK TO pgdual_many"
@@ -65,10 +65,6 @@ class AsyncStatements:
 
     # -- statements ------------------------------------------------------------------------------
 
-    def perform(self, block: Any, job: Job, timeout: Timeout) -> Any:
-        """Run one statement for *block*."""
-        return self._in_turn(block, job, timeout, self._one)
-
     async def many(
         self,
         block: Any,
@@ -86,9 +82,10 @@ class AsyncStatements:
         job.feed, job.gathered = rows, gathered
         if gathered is not None:
             self.log.turn_off("the rows that fetchmany returned are not kept")
-        return int(await self._in_turn(block, job, timeout, self.say_many))
+        return int(await self.perform(block, job, timeout, self.say_many))
 
-    async def _in_turn(self, block: Any, job: Job, timeout: Timeout, act: Any) -> Any:
+    async def perform(self, block: Any, job: Job, timeout: Timeout, act: Any = None) -> Any:
+        """Run one statement for *block* in its turn, by `act(job)` if that is given; return its value."""
         fleet, turns = self.fleet, self._turns
         limit = fleet.command_timeout if timeout is DEFAULT else limit_of(fleet, timeout)
         moment = job.started = now()
@@ -96,7 +93,7 @@ class AsyncStatements:
             self._check_feeder()
         if self.until < inf:
             limit = min(limit, self._left())
-        if not turns.take_now():
+        if turns.blocks or not grab(turns.lock):
             await turns.take(block, limit)
             moment = now()
         try:
@@ -115,7 +112,10 @@ class AsyncStatements:
                     is_over = not fresh and wire.pipeline.pgconn.transaction_status == IDLE
                     if is_over or wire.dead or fleet.home is None or self.wire is not wire:
                         self._check_wire()
-                    value = await act(job)
+                    if act is None and job.statement.types is not None:  # `_one` without its call
+                        value = await self.say(job)
+                    else:
+                        value = await (act or self._one)(job)
                     if self.log.off is None:
                         self.log.add(job)
                     return value
@@ -132,12 +132,12 @@ class AsyncStatements:
                     job.tries += 1
                     is_lost = wire.dead and isinstance(error, psycopg.OperationalError)
                     if not (fresh and is_lost and job.future is None) or job.tries > fleet.max_size:
-                        return await self._again(job, error, act)
+                        return await self._again(job, error, act or self._one)
                     # The wire was found dead before a byte was sent: before BEGIN another will do.
                     self.wire, self.begun, self.pending = None, False, pending
                     self.log.clear()
         finally:
-            turns.give_back()
+            turns.lock.release()
 
     async def _again(self, job: Job, error: Exception, act: Any) -> Any:
         """Run everything again and then *job*, if that is what *error* asks for and it can be (T5)."""
@@ -211,9 +211,7 @@ class AsyncStatements:
         moment = job.sent = now()
         if self.begun:
             job.started = moment  # W1: the first one alone waited for a connection
-            if self.pending:
-                job.prelude = self.take_pending()
-        else:
+        if self.pending or not self.begun:
             job.prelude = self.take_pending()
         if job.deadline - moment > fleet.command_timeout and job.want != SCRIPT:
             job.prelude = (*job.prelude, *self._more_time(job))
@@ -259,7 +257,7 @@ class AsyncStatements:
                 self._feeder = None
                 _regain(wire)
 
-        return await self._in_turn(block, Job(STATUS, statement), DEFAULT, act)
+        return await self.perform(block, Job(STATUS, statement), DEFAULT, act)
 
     def take_pending(self) -> tuple[bytes, ...]:
         """Return the texts that go before what is sent next: BEGIN, SAVEPOINT."""

@@ -182,7 +182,9 @@ class Wire:
                 fleet.measure(self, first, begun, moment - begun, lone)
             elif first.want > COMMAND:
                 fleet.watch.look_at_many(first, moment - first.sent)
-            placed, first.placed = int(first.placed), False
+            placed: int = first.placed
+            if placed:
+                first.placed = False
         else:
             placed = self._tell_many(finished, begun, (moment - begun) / count, lone)
         if fleet.breaker.failures:

@@ -140,7 +140,8 @@ class Queries:
         job = self._job(STATUS, sql, args, idempotent)
         if job.statement.kind is Kind.SCRIPT:
             job.want = SCRIPT
-        return str(self._run(job, timeout))
+        status: str = self._run(job, timeout)
+        return status
 
     def executemany(
         self, sql: str, rows: Iterable[Sequence[Any]], timeout: Timeout = DEFAULT, once: bool = False

@@ -11,6 +11,7 @@ import psycopg
 
 from pgdual.core.job import Job, command
 from pgdual.core.replay import given
+from pgdual.core.results import IDLE
 from pgdual.core.rows import VALUE
 from pgdual.core.statement import Statement
 from pgdual.errors import (
@@ -193,12 +194,22 @@ class Session(Statements):
             )
         if wire.dead and self.failed is not None:
             raise TransactionFailedError(self._swallowed())
-        job = command(b"COMMIT")
+        job, limit = command(b"COMMIT"), self.fleet.command_timeout
         try:
             try:
-                status = self._say_commit(job, self.fleet.command_timeout)
+                if self._turns.lock.locked() or wire.settling is not None:
+                    status = runtime.within(limit + GRACE, self._say, limit, job, self._send_commit)
+                else:  # the same without a task of its own: nothing is to be waited for first
+                    is_over = wire.pipeline.pgconn.transaction_status == IDLE
+                    if is_over or wire.dead or self.fleet.home is None:
+                        self._check_wire()
+                    job.deadline = now() + limit
+                    try:
+                        status = self._send_commit(job)
+                    except INTERRUPTS as interrupt:
+                        raise runtime.outlast(self.wire, job, interrupt) from None
             except Exception as error:
-                status = self._commit_again(job, error, self.fleet.command_timeout)
+                status = self._commit_again(job, error, limit)
         except QueryCanceled as error:
             if not job.expired:
                 raise
@@ -221,17 +232,6 @@ class Session(Statements):
                 if caught is reason:
                     raise
                 error = caught
-
-    def _say_commit(self, job: Job, limit: float) -> str:
-        if self._turns.is_taken or self.wire.settling is not None:
-            return str(runtime.within(limit + GRACE, self._say, limit, job, self._send_commit))
-        # The same without a task of its own: nothing is to be waited for first.
-        self._check_wire()
-        job.deadline = now() + limit
-        try:
-            return str(self._send_commit(job))
-        except INTERRUPTS as interrupt:
-            raise runtime.outlast(self.wire, job, interrupt) from None
 
     def _send_commit(self, job: Job) -> Any:
         if self.pending or not self.begun:  # of a replay

@@ -23,6 +23,7 @@ from .runtime import SCOPE, now, owner
 from .session import Session
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
+_READ, _WRITE = Kind.READ, Kind.WRITE
 _LEVELS = ("read committed", "repeatable read", "serializable")
 
 
@@ -147,11 +148,12 @@ class Transaction(Bulk):
             )
 
     def _run(self, job: Job, timeout: Timeout) -> Any:
-        self._check_open()
-        statement = job.statement
-        if statement.kind is not Kind.READ and statement.kind is not Kind.WRITE:
-            check_place(statement, in_transaction=True)
-        return self._session.perform(self, job, timeout)
+        frame, session, kind = self._frame, self._session, job.statement.kind
+        if frame is None or not frame.is_open or session.is_over:
+            self._check_open()
+        if kind is not _READ and kind is not _WRITE:
+            check_place(job.statement, in_transaction=True)
+        return session.perform(self, job, timeout)
 
     def _run_many(
         self,

@@ -22,16 +22,12 @@ class Turns:
     def __init__(self, database: str) -> None:
         self.blocks: list[Any] = []  # the inner ones that are open, the innermost last
         self._database = database
-        self._lock = runtime.Lock()
+        self.lock = runtime.Lock()  # whoever has it has the turn; free to be grabbed while no block is open
 
     @property
     def is_taken(self) -> bool:
         """True if somebody has the turn."""
-        return self._lock.locked()
-
-    def take_now(self) -> bool:
-        """Take the turn if nobody has it and no block is open inside; False to `take` it in time."""
-        return not self.blocks and runtime.grab(self._lock)
+        return self.lock.locked()
 
     def take(self, block: Any, seconds: float) -> None:
         """Wait for the turn of *block*, or of the transaction itself where it is None.
@@ -42,7 +38,7 @@ class Turns:
         limit = now() + seconds
         while True:
             other = self._stranger(block)
-            lock = self._lock if other is None else other.gate
+            lock = self.lock if other is None else other.gate
             if not runtime.hold(lock, limit - now()):
                 raise QueryTimeoutError(
                     f"{self._database}: another task or thread kept the transaction past the time limit",
@@ -63,7 +59,7 @@ class Turns:
 
     def give_back(self) -> None:
         """Let the next one have the turn."""
-        self._lock.release()
+        self.lock.release()
 
     def shut(self, block: Any) -> None:
         """Have *block* keep strangers out until it is opened; who opens it has the turn."""

@@ -68,6 +68,9 @@ class Job:
         self.want = want
         self.statement = statement
         self.arguments = arguments
+        self.error = None  # these are read several times on the way, where a default costs more each time
+        self.lead = self.rows = 0
+        self.placed = False
 
     @property
     def into(self) -> Any:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Any, Protocol
 
 # A READ that takes longer goes alone. Source: bench row 15; at 5 ms one slow read costs its
@@ -367,4 +368,4 @@ class Lanes:
 
 def learn(service: float, seconds: float) -> float:
     """Return the service time of a text after another answer took *seconds* (a moving average)."""
-    return seconds if service == float("inf") else service + (seconds - service) * 0.1
+    return seconds if service == inf else service + (seconds - service) * 0.1
