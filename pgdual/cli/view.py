@@ -60,6 +60,8 @@ class Top(App[None]):
         if self._is_paused:
             return
         processes = await asyncio.to_thread(self._look)
+        if self._is_paused:
+            return  # while it was looked
         now = Look.at(monotonic(), processes)
         self._fill("pools", pools(self._before, now))
         self._fill("statements", statements(now))
