@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import random
 from typing import Any
 
@@ -80,7 +80,7 @@ class Replay:
             return None
         if self.is_stopped:
             return None
-        if iter(job.feed) is job.feed:
+        if not isinstance(job.feed, Sequence):
             return None  # of the rows that it came to nobody knows
         cause = reason_to_replay(error, lost=self._is_lost(error))
         if cause is None or (cause is Failure.LOST and log.locks):
@@ -137,7 +137,7 @@ class Replay:
                 continue
             self._check_stopped()
             twin = again(step)
-            twin.deadline = deadline
+            twin.started, twin.deadline = now(), deadline
             found = self._differs(step, twin)
             if found is not None:
                 sql = " ".join(step.statement.sql.split())

@@ -59,9 +59,10 @@ _SESSIONS = _CURSORS | frozenset(
 )
 _READS = frozenset({"SELECT", "VALUES", "TABLE", "WITH"})
 _QUERIES = _READS | {"INSERT", "UPDATE", "DELETE", "MERGE"}
-# These call no function of a user's; CREATE, ALTER, REFRESH and whatever is not known here may (L7).
+# These call no function of a user's; CREATE, ALTER, REFRESH and whatever is not known here may (L7). COPY
+# may run a program, or write a file (T5).
 _QUIET = frozenset(
-    {"ANALYZE", "CHECKPOINT", "CLUSTER", "COMMENT", "COPY", "DROP", "GRANT", "LOCK", "NOTIFY", "REASSIGN"}
+    {"ANALYZE", "CHECKPOINT", "CLUSTER", "COMMENT", "DROP", "GRANT", "LOCK", "NOTIFY", "REASSIGN"}
     | {"REINDEX", "REVOKE", "SECURITY", "SHOW", "TRUNCATE", "VACUUM"}
 )
 _COMMITTING = frozenset({"CALL", "DO"})
@@ -111,6 +112,7 @@ def sort(words: list[str], pure: AbstractSet[str]) -> Part:
     verb = _verb(body)
     sight = look(body)
     sight.locks |= verb == "LOCK"
+    sight.ordered |= verb in ("FETCH", "MOVE")  # of a cursor whose query may have an order
     strangers = sight.calls - pure
     kind = _kind(verb, body, sight, bool(strangers))
     local = kind is Kind.SESSION and _is_local(verb, body)
@@ -245,7 +247,8 @@ def _heed(sight: Sight, words: list[str], at: int, frame: _Frame, top: bool) -> 
     elif word == "into":
         _into(sight, before, after)
     elif word == "order":
-        sight.ordered |= top and after == "by"
+        # The whole query may stand in parentheses.
+        sight.ordered |= (top or words[0] == "(") and after == "by"
         frame.clause = word
     elif word == "join":
         frame.clause = "from"

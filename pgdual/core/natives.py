@@ -70,14 +70,14 @@ class NaiveTime(BaseDumper):
         return self._inner.dump(obj)
 
 
-class View(BaseDumper):
-    """A memoryview as it is; psycopg would hand libpq one with gaps, which fails only in the sending."""
+class Held(BaseDumper):
+    """A buffer as it is now; psycopg hands on the caller's own, which may be another when it is sent again."""
 
     format = Format.BINARY
 
     def dump(self, obj: Any) -> Any:
-        """Return *obj* without gaps."""
-        return obj if obj.c_contiguous else bytes(obj)
+        """Return what *obj* holds."""
+        return bytes(obj)
 
 
 _JSON: dict[type, Way | None] = {
@@ -102,7 +102,7 @@ _NAMED: dict[str, dict[type, Way | None]] = {
     "varchar": {str: TEXT},
     "bpchar": {str: TEXT},
     "name": {str: TEXT},
-    "bytea": {bytes: RAW, bytearray: RAW, memoryview: Way(View, Format.BINARY)},
+    "bytea": {bytes: RAW, **dict.fromkeys((bytearray, memoryview), Way(Held, Format.BINARY))},
     "uuid": {uuid.UUID: _by_oid("uuid")},
     "date": {dt.datetime: None, dt.date: _by_oid("date")},
     "time": {dt.time: Way(NaiveTime, Format.BINARY)},

@@ -22,7 +22,7 @@ What lies outside of it, and what becomes of it:
 - sequences and other things outside of transactions, such as dblink: they have moved on twice;
 - notices are not compared; functions that pgdual does not know, CALL, DO and scripts turn replay off.
 
-Rows are compared as the server sent them, byte for byte. Without an ORDER BY their order does not count, but
+Errors are compared by all that they say, rows as the server sent them, byte for byte. Without an ORDER BY their order does not count, but
 for `fetchrow` and `fetchval` the first row does, which is all that the block has seen.
 """
 
@@ -43,6 +43,8 @@ from .rows import ROWS
 
 STATEMENTS = 1000
 """How many statements, or rows of an executemany, are kept before replay is given up."""
+_WORDS = ("schema_name", "table_name", "column_name", "datatype_name", "constraint_name")
+"""What an error of the server's says beside its text, which has the message, the detail and the hint."""
 _FROZEN = {int, str, float, bool, bytes, type(None), Decimal, UUID, date, datetime, time, timedelta}
 
 
@@ -127,10 +129,9 @@ def again(job: Job) -> Job:
 
 def difference(first: Job, second: Job) -> str | None:
     """Return in which way the second run's answer is another than the first's; None if it is equal."""
-    if _failure(first) != _failure(second):
-        return f"it ended in {_failure(second)} where it was {_failure(first)}"
-    if first.error is not None:
-        return None
+    if first.error is not None or second.error is not None:
+        was, found = _failure(first), _failure(second)
+        return None if found == was else f"it ended in {found} where it was {was}"
     if not (first.results or second.results):
         return None if first.value == second.value else f"it answered {second.value!r}, was {first.value!r}"
     if _columns(first.results) != _columns(second.results):
@@ -139,9 +140,13 @@ def difference(first: Job, second: Job) -> str | None:
 
 
 def _failure(job: Job) -> str:
-    if job.error is None:
+    """Return what the caller of *job* can have seen of its error: which constraint, which row."""
+    error = job.error
+    if error is None:
         return "no error"
-    return getattr(job.error, "sqlstate", None) or type(job.error).__name__
+    diag = getattr(error, "diag", None)
+    words = f"{getattr(error, 'sqlstate', None) or type(error).__name__} {error}".split()
+    return " ".join([*words, *filter(None, (getattr(diag, field, None) for field in _WORDS))])
 
 
 def _columns(results: Sequence[PGresult]) -> list[tuple[Any, int]]:

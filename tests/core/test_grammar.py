@@ -33,7 +33,6 @@ def part(text, *pure):
         "vacuum (analyze) t (a)",
         "notify a",
         "lock t",
-        "copy t (a) from '/x'",
     ],
 )
 def test_writes_without_traces(text):
@@ -100,11 +99,13 @@ def test_locks(text, locks):
         "select rank() over (order by a) from t": False,
         "select * from (select 1 order by 1) x": False,
         "select t.order by from t": False,
+        "(select 1 order by 1)": True,
+        "fetch 2 from c": True,
         "select 1) order by 1": True,
     }.items(),
 )
 def test_ordered(text, ordered):
-    """Only an ORDER BY of the whole statement gives its rows an order (T5)."""
+    """Only an ORDER BY of the whole statement gives its rows an order, or a cursor that may have one (T5)."""
     assert part(text).sight.ordered is ordered
 
 

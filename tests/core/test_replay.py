@@ -1,5 +1,6 @@
 """T5: what a transaction keeps of itself, and when a second run is the same as the first."""
 
+from types import SimpleNamespace
 from uuid import UUID
 from zlib import crc32
 
@@ -175,16 +176,38 @@ def test_statuses():
 
 
 def test_errors():
-    """T5: an error that was seen has to come again, by its state; its words may be others."""
-    again_so = answered(STATUS, INSERT, error=lookup("23505")("in other words"))
-    assert difference(failed("23505"), again_so) is None
-    assert difference(failed("23505"), failed("23503")) == "it ended in 23503 where it was 23505"
+    """T5: an error that was seen has to come again, by its state and its words: they have names and values."""
+    said = "what the server said"
+    assert difference(failed("23505"), failed("23505")) is None
+    found = difference(failed("23505"), failed("23503"))
+    assert found == f"it ended in 23503 {said} where it was 23505 {said}"
+    otherwise = answered(STATUS, INSERT, error=lookup("23505")("in other\nwords"))
+    found = difference(failed("23505"), otherwise)
+    assert found == f"it ended in 23505 in other words where it was 23505 {said}"
     done = answered(STATUS, INSERT, value="INSERT 0 1")
-    assert difference(failed("23505"), done) == "it ended in no error where it was 23505"
-    assert difference(done, failed("23505")) == "it ended in 23505 where it was no error"
+    assert difference(failed("23505"), done) == f"it ended in no error where it was 23505 {said}"
+    assert difference(done, failed("23505")) == f"it ended in 23505 {said} where it was no error"
     nameless = answered(STATUS, INSERT, error=psycopg.DataError("cannot be loaded"))
-    assert difference(nameless, done) == "it ended in no error where it was DataError"
+    found = difference(nameless, done)
+    assert found == "it ended in no error where it was DataError cannot be loaded"
     assert difference(nameless, nameless) is None
+
+
+def test_which_constraint():
+    """T5: the name of a constraint is seen, even where the words are the same."""
+
+    class Named(psycopg.errors.CheckViolation):
+        def __init__(self, name):
+            super().__init__("refused")
+            self.name = name
+
+        @property
+        def diag(self):
+            return SimpleNamespace(constraint_name=self.name)
+
+    one, other = (answered(STATUS, INSERT, error=Named(name)) for name in ("one", "other"))
+    assert difference(one, one) is None
+    assert difference(one, other) == "it ended in 23514 refused other where it was 23514 refused one"
 
 
 # -- the log -----------------------------------------------------------------------------------------

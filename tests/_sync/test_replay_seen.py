@@ -1,0 +1,130 @@
+# Generated from tests/_async/test_replay_seen.py by _generate.py. Do not edit.
+"""T5: all that a block can have seen of the first run is held against the second, and nothing else is done."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pgdual.sync import Client, DB
+from pgdual.errors import (
+    OperationalError,
+    ReplayMismatchError,
+    SerializationFailure,
+    UniqueViolation,
+)
+
+from .clients import at_rest, client_of, first, outside, prepare
+from .test_replay import ADD, TABLE, cut
+
+
+@pytest.fixture
+def client(main_dsn: str) -> Iterator[Client]:
+    prepare(main_dsn, TABLE)
+    with client_of(main=main_dsn) as made:
+        yield made
+        at_rest(made["main"], main_dsn)
+
+
+@pytest.fixture
+def db(client: Client) -> DB:
+    return client["main"]
+
+
+def test_the_words_of_an_error(db: DB, main_dsn: str) -> None:
+    """T5: which constraint refused a row was seen, too: another one the second time is another answer."""
+    prepare(
+        main_dsn,
+        "create table person (email text constraint by_email unique, name text constraint by_name unique);"
+        "insert into person values ('a@b', 'other')",
+    )
+    with pytest.raises(ReplayMismatchError, match="by_name"):
+        with db.transaction() as tx:
+            with pytest.raises(UniqueViolation, match="by_email"):
+                with db.transaction():
+                    db.execute("insert into person values ('a@b', 'a')")
+            cut(main_dsn)
+            outside(main_dsn, "update person set email = 'c@d', name = 'a'")
+            tx.execute(ADD, 1, 1)
+    assert first(main_dsn, "select n from t where id = 1") == 0
+
+
+@pytest.mark.parametrize("is_cursor", [True, False], ids=["cursor", "parentheses"])
+def test_an_order_that_is_not_in_front(db: DB, main_dsn: str, is_cursor: bool) -> None:
+    """T5: rows of a cursor, or of a query in parentheses, may have an order."""
+    prepare(main_dsn, "create table pages (n int, at int); insert into pages values (1, 1), (2, 2)")
+    query = "select n from pages order by at"
+    with pytest.raises(ReplayMismatchError, match="its rows are others"):
+        with db.transaction() as tx:
+            if is_cursor:
+                tx.execute(f"declare c cursor for {query}")
+                rows = tx.fetch("fetch 2 from c")
+            else:
+                rows = tx.fetch(f"({query} limit 2)")
+            assert [row[0] for row in rows] == [1, 2]
+            cut(main_dsn)
+            outside(main_dsn, "update pages set at = -at")
+            tx.execute(ADD, 1, 1)
+
+
+def test_a_buffer_that_is_changed(db: DB, main_dsn: str) -> None:
+    """T5: what the caller does to a buffer later changes nothing in what is sent again."""
+    prepare(main_dsn, "create table file (data bytea, more bytea)")
+    data, more = bytearray(b"first"), bytearray(b"second")
+    with db.transaction() as tx:
+        tx.execute("insert into file values ($1, $2)", data, memoryview(more))
+        data[:] = more[:] = b"later!"
+        cut(main_dsn)
+        tx.execute(ADD, 1, 1)
+    assert tx.replays == 1
+    assert outside(main_dsn, "select data, more from file") == [(b"first", b"second")]
+
+
+class Drain:
+    """Rows that are gone when they were read, though it is no iterator itself."""
+
+    def __init__(self, count: int) -> None:
+        self.rows = deque((2, 1) for _ in range(count))
+
+    def __iter__(self) -> Iterator[Any]:
+        while self.rows:
+            if len(self.rows) % 400 == 0:
+                time.sleep(0.01)  # the answer to the first comes while there are more
+            yield self.rows.popleft()
+
+
+def test_rows_that_come_once(db: DB, main_dsn: str) -> None:
+    """T5: rows that were read in part and are gone are missed: the conflict is the caller's."""
+    with pytest.raises(SerializationFailure):
+        with db.transaction(isolation="repeatable read") as tx:
+            tx.fetchval("select 1 from t where id = 1")
+            outside(main_dsn, "update t set n = 0 where id = 2")
+            tx.executemany(ADD, Drain(3000))
+    assert first(main_dsn, "select n from t where id = 2") == 0
+
+
+def test_a_program_on_the_server(db: DB, main_dsn: str) -> None:
+    """T5: COPY to a file or a program of the server's is no part of the transaction, and not done twice."""
+    with pytest.raises(OperationalError):
+        with db.transaction() as tx:
+            tx.execute("copy (select 1) to program 'cat > /dev/null'")
+            cut(main_dsn)
+            tx.execute(ADD, 1, 1)
+    assert first(main_dsn, "select n from t where id = 1") == 0
+
+
+def test_rows_of_insert_many(db: DB, main_dsn: str) -> None:
+    """T5: rows of insert_many are as they were given, whatever becomes of them later."""
+    rows = [[10, 1], [11, 1]]
+    with db.transaction() as tx:
+        assert tx.insert_many("t", rows) == 2
+        rows[0][1] = 99
+        rows.append([12, 1])
+        cut(main_dsn)
+        assert tx.fetchval("select sum(n) from t where id >= 10") == 2
+    assert tx.replays == 1
+    assert first(main_dsn, "select sum(n) from t") == 2
