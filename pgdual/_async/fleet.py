@@ -32,6 +32,7 @@ _READ_ONLY_OFF = b"RESET default_transaction_read_only"
 class AsyncFleet(AsyncSupply):
     """The wires of one database in one event loop (P1)."""
 
+    tokens: str | None = None  # where the table of commit tokens is, once somebody needed it (T6)
     _floor = 1.0
 
     # -- taking a wire ---------------------------------------------------------------------------

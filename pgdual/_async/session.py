@@ -9,10 +9,10 @@ from uuid import UUID, uuid4
 import psycopg
 
 from pgdual.core.job import Job, command
-from pgdual.core.replay import given
+from pgdual.core.replay import PLACE, given, question
 from pgdual.core.results import IDLE
-from pgdual.core.rows import VALUE
-from pgdual.core.statement import Statement
+from pgdual.core.rows import ROW, VALUE
+from pgdual.core.statement import Statements as Texts
 from pgdual.errors import (
     ConfigurationError,
     OutcomeUnknownError,
@@ -32,12 +32,29 @@ from .statements import AsyncStatements
 class AsyncSession(AsyncStatements):
     """One transaction on one wire at a time, shared by the blocks inside of it."""
 
-    _asking: Statement | None = None
+    _asking: Texts | None = None
     _token: UUID | None = None  # of the last COMMIT
 
-    def ask_with(self, question: Statement) -> None:
-        """Commit with tokens, and where an answer is lost ask with *question* what became of one (T6)."""
-        self._asking = question
+    def ask_with(self, statements: Texts) -> None:
+        """Commit with tokens, and where an answer is lost ask what became of one (T6)."""
+        self._asking = statements
+
+    async def _take_wire(self, started: float) -> Any:
+        if self._asking is not None and self.fleet.tokens is None:
+            self.fleet.tokens = await self._find_tokens(self._asking)
+        return await super()._take_wire(started)
+
+    async def _find_tokens(self, statements: Texts) -> str:
+        row = await run(self.fleet, Job(ROW, statements.get(PLACE)), DEFAULT)
+        if row is None:
+            raise self._no_tokens()
+        place, is_allowed = row
+        if not is_allowed:
+            raise ConfigurationError(
+                f"{self.fleet.name}: once=True asks the table {place} what became of a COMMIT; "
+                f"GRANT SELECT, INSERT, UPDATE ON {place} to the role"
+            )
+        return str(place)
 
     async def whole(self, act: Callable[..., Any], *args: Any) -> Any:
         """Return what `act(block, ...)`, a method of this session, does in a transaction of its own."""
@@ -213,8 +230,13 @@ class AsyncSession(AsyncStatements):
             if not job.expired:
                 raise
             raise QueryTimeoutError(f"{name}: COMMIT, at its time limit: {error}", "rolled back") from None
-        except psycopg.errors.UndefinedTable as error:
-            raise self._no_tokens() if self._asking is not None else error from None
+        except psycopg.errors.InFailedSqlTransaction:  # in place of a status, if a token went before it
+            raise TransactionFailedError(self._swallowed()) from None
+        except psycopg.errors.UndefinedTable:
+            if not job.lead:
+                raise  # a deferred trigger's, at COMMIT itself
+            self.fleet.tokens = None
+            raise self._no_tokens() from None
         if status == "ROLLBACK":
             raise TransactionFailedError(self._swallowed())
 
@@ -237,7 +259,7 @@ class AsyncSession(AsyncStatements):
             job.prelude = self.take_pending()
         if self._asking is not None:
             self._token = uuid4()
-            job.prelude = (*job.prelude, given(self._token))
+            job.prelude = (*job.prelude, given(self.fleet.tokens, self._token))
         return self.wire.answer(job)
 
     async def _judged(self, job: Job, error: Exception) -> Exception | None:
@@ -251,10 +273,10 @@ class AsyncSession(AsyncStatements):
             return error  # it was not sent, or the server has answered
         if self._asking is None:
             raise self._unknown(error) from error
-        question = Job(VALUE, self._asking, (self._token,))
-        question.idempotent = True
+        asked = Job(VALUE, self._asking.get(question(self.fleet.tokens)), (self._token,))
+        asked.idempotent = asked.admitted = True  # B3: it is a part of what was open already
         try:
-            is_void = await runtime.within(self._patience(), run, self.fleet, question, DEFAULT)
+            is_void = await runtime.within(self._patience(), run, self.fleet, asked, DEFAULT)
         except (psycopg.Error, PgdualError, TimeoutError) as failure:
             raise self._unknown(error) from failure
         if not is_void:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from pgdual.core.job import Job, begin
-from pgdual.core.replay import ASK, Log
+from pgdual.core.replay import Log
 from pgdual.core.statement import Kind, Statement, check_place
 from pgdual.errors import TransactionClosedError, UsageError
 
@@ -75,7 +75,7 @@ class AsyncTransaction(AsyncBulk):
             log = Log(None if self._replay else "replay=False")
             session = self._session = AsyncSession(fleet, self._begin, log)
             if self._once and not self._readonly:
-                session.ask_with(self._statements.get(ASK))
+                session.ask_with(self._statements)
             if fleet.leak_after is not None:
                 self._hold = fleet.watch.hold("transaction")
         else:

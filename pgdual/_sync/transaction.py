@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from pgdual.core.job import Job, begin
-from pgdual.core.replay import ASK, Log
+from pgdual.core.replay import Log
 from pgdual.core.statement import Kind, Statement, check_place
 from pgdual.errors import TransactionClosedError, UsageError
 
@@ -76,7 +76,7 @@ class Transaction(Bulk):
             log = Log(None if self._replay else "replay=False")
             session = self._session = Session(fleet, self._begin, log)
             if self._once and not self._readonly:
-                session.ask_with(self._statements.get(ASK))
+                session.ask_with(self._statements)
             if fleet.leak_after is not None:
                 self._hold = fleet.watch.hold("transaction")
         else:

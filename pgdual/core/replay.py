@@ -172,18 +172,33 @@ def _rows(results: Sequence[PGresult]) -> Iterator[tuple[bytes | None, ...]]:
 
 # -- commit tokens (T6) -------------------------------------------------------------------------------
 
-ASK = """
-INSERT INTO pgdual_commit (token, void) VALUES ($1, true)
-ON CONFLICT (token) DO UPDATE SET void = pgdual_commit.void RETURNING void
+PLACE = """
+SELECT quote_ident(nspname) || '.pgdual_commit' AS place,
+    has_column_privilege(c.oid, 'token', 'INSERT') AND has_column_privilege(c.oid, 'void', 'INSERT')
+    AND has_column_privilege(c.oid, 'token', 'SELECT') AND has_column_privilege(c.oid, 'void', 'SELECT')
+    AND has_column_privilege(c.oid, 'void', 'UPDATE') AS allowed
+FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = to_regclass('pgdual_commit')
 """
-"""What asks what became of a COMMIT whose answer was lost: false if it was done.
+"""What finds the table of tokens, and whether it may be asked: no row if there is none.
 
-The token travels in the COMMIT's own group. If it is there, that was committed. If it is not, it is put
-there, marked: the COMMIT then never was and never can be done, for its own token would be there twice. Asked
-again it says the same, and while the old server process is still at it, it waits.
+Its place is found before a transaction begins, and named from then on: within one the path may be another,
+and who asks afterwards has to look where the token was left.
 """
 
 
-def given(token: UUID) -> bytes:
+def question(place: str) -> str:
+    """Return what asks what became of a COMMIT whose answer was lost: false if it was done.
+
+    The token travels in the COMMIT's own group. If it is there, that was committed. If it is not, it is put
+    there, marked: the COMMIT then never was and never can be done, for its own token would be there twice.
+    Asked again it says the same, and while the old server process is still at it, it waits.
+    """
+    return (
+        f"INSERT INTO {place} AS given (token, void) VALUES ($1, true) "  # noqa: S608 - quoted by the server
+        "ON CONFLICT (token) DO UPDATE SET void = given.void RETURNING void"
+    )
+
+
+def given(place: str, token: UUID) -> bytes:
     """Return the text that leaves *token*, to be sent in one group with COMMIT."""
-    return f"INSERT INTO pgdual_commit (token) VALUES ('{token}')".encode()  # noqa: S608 - a UUID
+    return f"INSERT INTO {place} (token) VALUES ('{token}')".encode()  # noqa: S608 - a UUID

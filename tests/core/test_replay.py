@@ -14,7 +14,7 @@ from pgdual.core import replay
 from pgdual.core.job import MANY, RETURNED, STATUS, Job
 from pgdual.core.replay import STATEMENTS, Log, again, difference, seen
 from pgdual.core.rows import ROW, ROWS, VALUE
-from pgdual.core.statement import Statement
+from pgdual.core.statement import Kind, Statement
 
 from .played import INT8, Rows
 
@@ -371,5 +371,7 @@ def test_a_twin_says_the_same(rows):
 def test_a_token_is_a_text_of_its_own():
     """T6: what leaves a token with COMMIT, and the question that voids one, name the same table."""
     token = UUID(int=1)
-    assert replay.given(token) == f"INSERT INTO pgdual_commit (token) VALUES ('{token}')".encode()
-    assert "INTO pgdual_commit (token, void)" in replay.ASK
+    place = '"My place".pgdual_commit'
+    assert replay.given(place, token) == f"INSERT INTO {place} (token) VALUES ('{token}')".encode()
+    assert f"INTO {place} AS given (token, void)" in replay.question(place)
+    assert Statement(replay.PLACE).kind is Kind.READ
