@@ -71,7 +71,7 @@ class NaiveTime(BaseDumper):
 
 
 class Held(BaseDumper):
-    """A buffer as it is now; psycopg hands on the caller's own, which may be another when it is sent again."""
+    """A buffer as it is now; psycopg hands on the caller's own, which may have changed when sent again."""
 
     format = Format.BINARY
 

@@ -22,8 +22,9 @@ What lies outside of it, and what becomes of it:
 - sequences and other things outside of transactions, such as dblink: they have moved on twice;
 - notices are not compared; functions that pgdual does not know, CALL, DO and scripts turn replay off.
 
-Errors are compared by all that they say, rows as the server sent them, byte for byte. Without an ORDER BY their order does not count, but
-for `fetchrow` and `fetchval` the first row does, which is all that the block has seen.
+Errors are compared by all that they say, rows as the server sent them, byte for byte. Without an ORDER BY
+their order does not count, but for `fetchrow` and `fetchval` the first row does, which is all that the block
+has seen.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""T5: all that a block can have seen of the first run is held against the second, and nothing else is done."""
+"""T5: all that a block can have seen of the first run is held against the second, and nothing is missed."""
 
 from __future__ import annotations
 

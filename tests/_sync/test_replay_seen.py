@@ -1,5 +1,5 @@
 # Generated from tests/_async/test_replay_seen.py by _generate.py. Do not edit.
-"""T5: all that a block can have seen of the first run is held against the second, and nothing else is done."""
+"""T5: all that a block can have seen of the first run is held against the second, and nothing is missed."""
 
 from __future__ import annotations
 

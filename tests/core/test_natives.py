@@ -9,7 +9,7 @@ from types import NoneType
 import psycopg
 import pytest
 
-from pgdual.core.natives import LIMITS, NATIVE, NaiveTime, Held, accepted, hint, native_way
+from pgdual.core.natives import LIMITS, NATIVE, Held, NaiveTime, accepted, hint, native_way
 from pgdual.core.types import Types
 
 

@@ -176,7 +176,7 @@ def test_statuses():
 
 
 def test_errors():
-    """T5: an error that was seen has to come again, by its state and its words: they have names and values."""
+    """T5: an error that was seen has to come again, with its state and its words: names, values."""
     said = "what the server said"
     assert difference(failed("23505"), failed("23505")) is None
     found = difference(failed("23505"), failed("23503"))
