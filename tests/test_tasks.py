@@ -13,7 +13,12 @@ import anyio
 import pytest
 
 from pgdual.aio import AsyncClient, AsyncDB
-from pgdual.errors import TransactionClosedError, TransactionOwnerError, UsageError
+from pgdual.errors import (
+    TransactionClosedError,
+    TransactionFailedError,
+    TransactionOwnerError,
+    UsageError,
+)
 
 from ._async.clients import at_rest, client_of, left_open, outside
 from ._sync import clients as sync
@@ -164,6 +169,61 @@ async def test_a_generator_that_another_task_ends(db: AsyncDB, main_dsn: str) ->
     await db.execute("insert into t values (10)")  # this task never entered the block
     await generator.aclose()
     assert ids(main_dsn) == [0, 1, 2, 10]
+
+
+async def test_a_generator_in_the_same_task(db: AsyncDB, main_dsn: str) -> None:
+    """T3: while a generator stands inside of its block, `db` in who reads it joins; its end is the block's."""
+
+    async def numbers(ids: list[int]) -> AsyncIterator[int]:
+        async with db.transaction() as tx:
+            for number in ids:
+                await tx.execute("insert into t values ($1)", number)
+                yield number
+
+    async for number in numbers([1, 2]):
+        await db.execute("insert into t values ($1)", 10 + number)
+        assert ids(main_dsn) == []
+    assert ids(main_dsn) == [1, 2, 11, 12]
+    generator = numbers([3, 4])
+    async for _ in generator:
+        await db.execute("insert into t values (13)")
+        break
+    await generator.aclose()  # type: ignore[attr-defined]
+    await db.execute("insert into t values (20)")
+    assert ids(main_dsn) == [1, 2, 11, 12, 20]
+
+
+async def test_a_generator_that_ends_before_what_is_inside(db: AsyncDB, main_dsn: str) -> None:
+    """T1, T3: two blocks of one task that end in the wrong order: all is undone, and both say so."""
+
+    async def block() -> AsyncIterator[Any]:
+        async with db.transaction() as tx:
+            yield tx
+
+    outer, inner = block(), block()
+    await (await anext(outer)).execute("insert into t values (1)")
+    await (await anext(inner)).execute("insert into t values (2)")
+    with pytest.raises(TransactionFailedError, match="a block inside of it was still open"):
+        await anext(outer)
+    with pytest.raises(TransactionClosedError):
+        await anext(inner)
+    await db.execute("insert into t values (3)")
+    assert ids(main_dsn) == [3]
+
+
+async def test_to_thread(db: AsyncDB, main_dsn: str) -> None:
+    """T3: a thread that inherits a blocking block is told so, works with `tx`, and is outside of an async one."""
+    with sync.client_of(main=main_dsn) as client:
+        blocking = client["main"]
+        with blocking.transaction() as tx:
+            with pytest.raises(TransactionOwnerError, match=r"tx\.fetch"):
+                await asyncio.to_thread(blocking.execute, "insert into t values (1)")
+            await asyncio.to_thread(tx.execute, "insert into t values (2)")
+        with pytest.raises(LookupError):
+            async with db.transaction():
+                await asyncio.to_thread(blocking.execute, "insert into t values (3)")
+                raise LookupError
+    assert ids(main_dsn) == [2, 3]
 
 
 async def test_a_block_ends_while_a_child_has_one_inside(db: AsyncDB, main_dsn: str) -> None:

@@ -79,7 +79,9 @@ def keep_away(pair: Pair) -> None:
     threads.wait_until(lambda: first(pair.primary.dsn, "select count(*) from pg_stat_replication") == 0)
 
 
-@pytest.mark.parametrize("fate", ["lost", *(pytest.param(fate, marks=pytest.mark.slow) for fate in ("kept", "late"))])
+@pytest.mark.parametrize(
+    "fate", ["lost", *(pytest.param(fate, marks=pytest.mark.slow) for fate in ("kept", "late"))]
+)
 async def test_promotion(pair: Pair, fate: str) -> None:
     """T6: between COMMIT and its answer the standby takes over: all is done once, on the one that is left."""
     async with client_of(main=pair.dsn, **LIMITS) as client:
