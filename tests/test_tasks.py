@@ -172,7 +172,7 @@ async def test_a_generator_that_another_task_ends(db: AsyncDB, main_dsn: str) ->
 
 
 async def test_a_generator_in_the_same_task(db: AsyncDB, main_dsn: str) -> None:
-    """T3: while a generator stands inside of its block, `db` in who reads it joins; its end is the block's."""
+    """T3: while a generator stands in its block, `db` in who reads it joins; its end is the block's."""
 
     async def numbers(ids: list[int]) -> AsyncIterator[int]:
         async with db.transaction() as tx:
@@ -212,7 +212,7 @@ async def test_a_generator_that_ends_before_what_is_inside(db: AsyncDB, main_dsn
 
 
 async def test_to_thread(db: AsyncDB, main_dsn: str) -> None:
-    """T3: a thread that inherits a blocking block is told so, works with `tx`, and is outside of an async one."""
+    """T3: a thread that inherits a blocking block is told so, may use `tx`, and is outside of an async one."""
     with sync.client_of(main=main_dsn) as client:
         blocking = client["main"]
         with blocking.transaction() as tx:
