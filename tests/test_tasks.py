@@ -96,6 +96,17 @@ async def test_children_with_tx(db: AsyncDB, main_dsn: str) -> None:
     assert ids(main_dsn) == sorted(kept)
 
 
+async def test_children_do_not_end_it(db: AsyncDB, main_dsn: str) -> None:
+    """T3, Q4: COMMIT by hand is refused before it is sent, in a child task as anywhere, with what to use."""
+    async with db.transaction() as tx:
+        await tx.execute("insert into t values (1)")
+        for sql in ("commit", "rollback", "select 1; commit"):
+            with pytest.raises(UsageError, match=r"db\.transaction\(\)"):
+                await asyncio.create_task(tx.execute(sql))
+        assert ids(main_dsn) == []
+    assert ids(main_dsn) == [1]
+
+
 async def test_a_child_opens_its_own_elsewhere(db: AsyncDB, main_dsn: str) -> None:
     """T3: started in a fresh context a task is outside of its parent's block."""
 
@@ -212,7 +223,7 @@ async def test_a_generator_that_ends_before_what_is_inside(db: AsyncDB, main_dsn
 
 
 async def test_to_thread(db: AsyncDB, main_dsn: str) -> None:
-    """T3: a thread that inherits a blocking block is told so, may use `tx`, and is outside of an async one."""
+    """T3: a thread that inherits a blocking block is told so, may use `tx`, and is outside of async ones."""
     with sync.client_of(main=main_dsn) as client:
         blocking = client["main"]
         with blocking.transaction() as tx:

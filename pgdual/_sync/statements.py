@@ -318,6 +318,8 @@ class Statements:
             return error  # of the rows that the caller gave, or of what was made of an answer
         name = self.fleet.name
         self.fleet.meter.errors += 1
+        if self.failed is not None and isinstance(error, psycopg.errors.InFailedSqlTransaction):
+            error.add_note(f"the first to fail: {self.failed}")
         self._note(job, error)
         explain(name, job, error)
         if getattr(error, "in_standby", False):

@@ -92,6 +92,28 @@ def test_a_swallowed_error_is_named(db: DB, main_dsn: str) -> None:
     assert ids(main_dsn) == [1]
 
 
+def test_what_follows_an_error_names_it(db: DB, main_dsn: str) -> None:
+    """T1: a statement in a transaction that has failed (25P02) says which one failed first, and why."""
+    db.execute("insert into t values (1)")
+    with pytest.raises(InFailedSqlTransaction) as caught:
+        with db.transaction():
+            with contextlib.suppress(UniqueViolation):
+                db.execute("insert into t values (1)")
+            db.fetch("select 1")
+    assert any(
+        "first to fail: insert into t values (1): duplicate key" in one for one in caught.value.__notes__
+    )
+    with db.transaction():
+        with pytest.raises(InFailedSqlTransaction) as caught:
+            with db.transaction():
+                with contextlib.suppress(DatabaseError):
+                    db.execute("select 1 / 0")
+                db.executemany("insert into t values ($1)", [(2,)])
+        assert any("first to fail: select 1 / 0" in one for one in caught.value.__notes__)
+        db.execute("insert into t values (3)")
+    assert ids(main_dsn) == [1, 3]
+
+
 def test_a_swallowed_loss_is_named(db: DB, main_dsn: str) -> None:
     """T1: a block that swallowed the loss of its connection and ends well raises, too."""
     with pytest.raises(TransactionFailedError, match="pg_terminate_backend"):
