@@ -410,3 +410,39 @@ async def test_shielded_and_nested_scopes(db: AsyncDB, main_dsn: str) -> None:
     await aio.at_rest(db, main_dsn)
     assert [row[0] for row in await db.fetch("select id from t order by id")] == [1, 3]
     assert pids(main_dsn) == before
+
+
+async def test_in_a_replay(db: AsyncDB, main_dsn: str) -> None:
+    """D4, T5: cancelled wherever a replay has come to, a block leaves nothing done, open or in use."""
+
+    async def work(steps: int) -> int:
+        async with db.transaction() as tx:
+            await tx.execute("insert into t values ($1)", steps)
+            await tx.fetchval("select count(*) from t")
+            aio.terminate(main_dsn)
+            canceller = asyncio.create_task(later(asyncio.current_task(), steps))
+            await tx.execute("insert into t values ($1)", 1000 + steps)
+        canceller.cancel()
+        return int(tx.replays)
+
+    steps, done = 0, False
+    while not done:  # from the first moment of a replay to behind its end
+        task = asyncio.create_task(work(steps))
+        await asyncio.wait([task])
+        await aio.at_rest(db, main_dsn)
+        kept = aio.first(main_dsn, "select count(*) from t where id in (%s, %s)", steps, 1000 + steps)
+        if task.cancelled():
+            assert kept in (0, 2)  # COMMIT was on its way
+        else:
+            assert (task.result(), kept) == (1, 2)
+            done = True
+        steps = steps * 3 // 2 + 1
+    assert steps > 5
+    assert await db.fetchval("select 1") == 1
+
+
+async def later(task: Any, steps: int) -> None:
+    """Cancel *task* after so many turns of the event loop."""
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()

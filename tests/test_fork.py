@@ -156,6 +156,50 @@ assert [row[0] for row in db.fetch("select id from t order by id")] == [1, 4, 5]
     )
 
 
+def test_while_a_replay_runs(main_dsn: str, vb_dsn: str) -> None:
+    """P1, T5: a child forked in the middle of a replay is not in its way, and has its own connections."""
+    script(
+        CHILD
+        + """
+from pgdual.sync import db, vb_db, close_all
+db.execute("create table t (id int primary key, n int)")
+db.execute("insert into t values (1, 0), (2, 0)")
+def work():
+    db.execute("update t set n = n + 10 where id = 2")
+    close_all()
+def waits():
+    return db.fetchval("select count(*) from pg_stat_activity where wait_event_type = 'Lock'")
+def fork():
+    deadline = time.monotonic() + 10
+    while not waits() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    codes.append(end(in_child(work)))
+    go.set()
+def hold():
+    with db.transaction() as held:
+        held.execute("update t set n = n where id = 1")
+        taken.set()
+        go.wait(10)
+codes, go, taken = [], threading.Event(), threading.Event()
+forking, holding = threading.Thread(target=fork), threading.Thread(target=hold)
+with db.transaction() as tx:
+    tx.execute("update t set n = n + 1 where id = 1")
+    pid = tx.fetchval("select count(*) from t") and tx._session.wire.connection.pgconn.backend_pid
+    killer = threading.Thread(target=lambda: db.execute(f"select pg_terminate_backend({pid})"))
+    killer.start(); killer.join()
+    holding.start(); taken.wait(10)
+    forking.start()
+    tx.execute("update t set n = n + 1 where id = 1")
+assert tx.replays == 1
+for thread in (forking, holding): thread.join()
+assert codes == [0], codes
+assert [row[0] for row in db.fetch("select n from t order by id")] == [2, 10]
+""",
+        main_dsn,
+        vb_dsn,
+    )
+
+
 def test_while_other_threads_work(main_dsn: str, vb_dsn: str) -> None:
     """P1: a lock that another thread holds at the moment of the fork does not hang the child."""
     script(

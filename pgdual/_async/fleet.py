@@ -35,6 +35,10 @@ class AsyncFleet(AsyncSupply):
     tokens: str | None = None  # where the table of commit tokens is, once somebody needed it (T6)
     _floor = 1.0
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.replaying = runtime.Lock()  # held by a transaction that was rolled back for another's sake (T5)
+
     # -- taking a wire ---------------------------------------------------------------------------
 
     @critical

@@ -309,6 +309,8 @@ class Session(Statements):
         return lost
 
     def _release(self) -> None:
+        if self.replays is not None:
+            self.replays.end()
         wire, self.wire = self.wire, None
         if wire is not None and not wire.dead and self.fleet.home is not None:
             wire.release()

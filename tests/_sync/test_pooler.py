@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from pgdual.errors import ConfigurationError, DivisionByZero, UniqueViolation
+from pgdual.errors import ConfigurationError, DivisionByZero, OperationalError, UniqueViolation
 from tests.pgbouncer import PgBouncer
 
 from .clients import client_of, first, outside, prepare
 from .runtime import gather, wait_until
 
+IN_BLOCK = "from pg_stat_activity where state = 'idle in transaction' and datname = current_database()"
 TABLE = "create table t (id int primary key, n int default 0)"
 
 
@@ -141,3 +142,31 @@ def test_what_it_cannot_keep(pooler: PgBouncer, main_dsn: str) -> None:
     client = client_of(main=pooler.through(main_dsn), pooler="transaction", search_path="app")
     with pytest.raises(ConfigurationError, match="PG_SEARCH_PATH cannot be set for 'main'"):
         client["main"].fetchval("select 1")
+
+
+def test_a_conflict_is_replayed(pooler: PgBouncer, main_dsn: str) -> None:
+    """T5, N2: what was rolled back for another's sake is said again through a pooler, without names."""
+    prepare(main_dsn, f"{TABLE}; insert into t values (1), (2)")
+    with client_of(main=pooler.through(main_dsn), pooler="transaction") as client:
+        with client["main"].transaction(isolation="repeatable read") as tx:
+            assert tx.fetchval("select n from t where id = $1", 2) == 0
+            assert tx.executemany("update t set n = $2 where id = $1", [(2, 5), (2, 6)]) == 2
+            outside(main_dsn, "update t set n = 10 where id = 1")
+            tx.execute("update t set n = n + 1 where id = $1", 1)
+        assert tx.replays == 1
+    assert first(main_dsn, "select array_agg(n order by id) from t") == [11, 6]
+
+
+def test_a_loss_is_not_replayed(pooler: PgBouncer, main_dsn: str) -> None:
+    """T5, N2: nobody knows which server process was lost behind a pooler: the error, and nothing is done."""
+    prepare(main_dsn, TABLE)
+    with client_of(main=pooler.through(main_dsn), pooler="transaction") as client:
+        db = client["main"]
+        with pytest.raises(OperationalError, match="behind a pooler"):
+            with db.transaction() as tx:
+                tx.execute("insert into t values (1)")
+                outside(main_dsn, f"select pg_terminate_backend(pid) {IN_BLOCK}")
+                tx.execute("insert into t values (2)")
+        assert tx.replays == 0
+        db.execute("insert into t values (3)")
+    assert outside(main_dsn, "select id from t") == [(3,)]

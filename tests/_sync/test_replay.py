@@ -18,7 +18,7 @@ from pgdual.errors import (
 )
 
 from .clients import client_of, first, outside, prepare
-from .runtime import gather, wait_until
+from .runtime import Event, gather, spawn, wait_until
 
 TABLE = """
 create table t (id int primary key, n int not null default 0);
@@ -56,6 +56,33 @@ def test_a_deadlock(main_dsn: str) -> None:
         assert sorted(counts) == [0, 1]
         assert first(main_dsn, "select array_agg(n order by id) from t where id < 3") == [2, 2]
         assert db.stats()["replays"] == 1
+
+
+def test_replays_take_turns(main_dsn: str) -> None:
+    """T5: who was rolled back waits, without a lock, for one that was so before to end, but not for ever."""
+    prepare(main_dsn, TABLE)
+    with client_of(main=main_dsn) as client:
+        db, ended, order = client["main"], Event(), []
+
+        def work(number: int, until: Event | None) -> None:
+            with db.transaction(isolation="repeatable read") as tx:
+                tx.fetchval("select 1")
+                outside(main_dsn, f"update t set n = n where id = {number}")
+                tx.execute(ADD, number, 1)
+                order.append(number)
+                if until is not None:
+                    until.wait()
+            assert tx.replays == 1
+
+        first_one = spawn(lambda: work(1, ended))
+        wait_until(lambda: order == [1])
+        work(2, None)  # after a while it goes on although the first has not ended
+        second = spawn(lambda: work(3, None))
+        wait_until(lambda: db.stats()["pool"]["active"] == 2)
+        ended.set()
+        gather(first_one.result, second.result)
+        assert order == [1, 2, 3]
+        assert first(main_dsn, "select array_agg(n order by id) from t where id < 4") == [1, 1, 1]
 
 
 def test_a_deadlock_without_replay(main_dsn: str) -> None:

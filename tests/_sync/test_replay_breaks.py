@@ -11,13 +11,14 @@ import pytest
 from pgdual.sync import Client, DB
 from pgdual.errors import (
     OperationalError,
+    QueryCanceled,
     QueryTimeoutError,
     TransactionClosedError,
     TransactionFailedError,
     UsageError,
 )
 
-from .clients import at_rest, client_of, first, outside, prepare, terminate
+from .clients import OURS, at_rest, client_of, first, outside, prepare, terminate
 from .runtime import Event, gather, sleep, spawn, wait_until
 from .test_replay import ADD, TABLE, cut
 
@@ -182,3 +183,27 @@ def test_the_block_fails_while_a_child_waits_for_a_replay(db: DB, main_dsn: str)
         child.result()
     wait_until(lambda: db.stats()["pool"]["active"] == 0)
     assert first(main_dsn, "select sum(n) from t") == 0
+
+
+def test_everything_is_called_off_in_a_replay(db: DB, main_dsn: str) -> None:
+    """T1, T5: cancel_all() reaches a replay that waits for a lock; the block is undone and says why."""
+    with pytest.raises(QueryCanceled):
+        with db.transaction() as tx:
+            tx.execute(ADD, 1, 1)
+            cut(main_dsn)
+            holder = outside_holding(main_dsn)
+            child = spawn(lambda: called_off(db, main_dsn))
+            try:
+                tx.execute(ADD, 2, 1)
+            finally:
+                child.result()
+                holder.close()
+    assert first(main_dsn, "select sum(n) from t") == 0
+    assert db.fetchval("select 1") == 1
+
+
+def called_off(db: DB, dsn: str) -> None:
+    """Call everything off once something waits for a lock."""
+    waits = f"select count(*) from pg_stat_activity where wait_event_type = 'Lock' and {OURS}"
+    wait_until(lambda: first(dsn, waits) == 1)
+    assert db.cancel_all() == 1

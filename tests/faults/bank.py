@@ -49,8 +49,9 @@ CONFLICTS = ("40P01", "40001")
 class Bank:
     """What became of every transfer."""
 
-    def __init__(self, once: bool) -> None:
+    def __init__(self, once: bool, parties: int = 2) -> None:
         self.once = once
+        self.parties = parties  # the accounts of one transfer
         self.over = threading.Event()
         self.ok: set[int] = set()
         self.failed: set[int] = set()
@@ -99,16 +100,19 @@ class Bank:
 
     def __repr__(self) -> str:
         return (
-            f"once={self.once}: {len(self.ok)} done, {len(self.failed)} failed, {len(self.unknown)} unknown; "
+            f"once={self.once}, {self.parties} parties: "
+            f"{len(self.ok)} done, {len(self.failed)} failed, {len(self.unknown)} unknown; "
             f"{self.met} deadlocks, {self.absorbed} replays, {self.reached} reached callers "
             f"({self.share:.2f} % absorbed); {dict(self.kinds)}"
         )
 
     def order(self, chance: random.Random) -> tuple[int, list[tuple[int, int]]]:
         """Return a transfer's number, and its moves in any order of the accounts."""
-        one, other = chance.sample(range(1, ACCOUNTS + 1), 2)
+        giver, *others = chance.sample(range(1, ACCOUNTS + 1), self.parties)
         amount = chance.randint(1, 20)
-        return next(self._numbers), [(one, -amount), (other, amount)]
+        moves = [(giver, -amount * len(others)), *((other, amount) for other in others)]
+        chance.shuffle(moves)
+        return next(self._numbers), moves
 
     async def work(self, db: Any, chance: random.Random) -> None:
         """Move money until it is over."""
@@ -150,13 +154,16 @@ class Bank:
             await asyncio.sleep(0.05)
 
 
-async def run(direct: str, dsn: str, seconds: float, once: bool, trouble: Any = None) -> Bank:
+async def run(
+    direct: str, dsn: str, seconds: float, once: bool, trouble: Any = None, parties: int = 2
+) -> Bank:
     """Let all of them work for *seconds*, with *trouble* at *dsn*; return what became of it.
 
     Args:
         trouble: A function that breaks something and mends it, called in a thread again and again.
+        parties: How many accounts a transfer has to do with.
     """
-    bank, begun = Bank(once), time.monotonic()
+    bank, begun = Bank(once, parties), time.monotonic()
     sizes: dict[str, Any] = {"pool_max_size": 12, "command_timeout": 10.0, "pool_timeout": 10.0}
     async with aio.client_of(main=dsn, **sizes) as client:
         with sync.client_of(main=dsn, **sizes) as blocking:
