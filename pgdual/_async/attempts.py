@@ -3,6 +3,10 @@
 A block that a replay cannot save, for it has seen what is no more, is run again from its first line. What it
 does besides the database it does again, too. An unknown outcome ends the attempts: nobody knows whether
 there is anything to repeat.
+
+A conflict that COMMIT itself brings is repeated by run(), and raised by attempts(): the end of a `with` block
+does not learn whether the block fell through, and the loop would go on, or ended in `return`, and nobody would
+ever ask for another attempt. To swallow it there would tell the caller that it was done.
 """
 
 from __future__ import annotations
@@ -40,7 +44,7 @@ class AsyncAttempt:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        # What COMMIT raises is the caller's: a block that ended in `return` would be taken for done.
+        # What COMMIT raises is the caller's: a block may have ended in `return`.
         await self._transaction.__aexit__(kind, error, trace)
         self.is_to_repeat = not self._is_last and isinstance(error, Exception) and is_passing(error)
         return self.is_to_repeat

@@ -127,7 +127,7 @@ class AsyncDB(AsyncBulk, AsyncBackfills):
             replay: After a deadlock, a serialization failure or a lost connection its statements are sent
                 again, and if all are answered as before the block goes on; else ReplayMismatchError.
             once: Where the answer to COMMIT is lost, find out whether it was done, and do it if not. It needs
-                the table that `create_commit_table` makes.
+                the table that `create_commit_table` makes, and the rights to read and write it.
         """
         return AsyncTransaction(self, isolation, readonly, deferrable, replay, once)
 

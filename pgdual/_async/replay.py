@@ -113,9 +113,9 @@ class AsyncReplay:
         session.begun, session.pending, session.log = False, (), Log()
         if cause is Failure.CONFLICT or cause is Failure.UNPREPARED:
             await fleet.step(old, command(b"ROLLBACK"), deadline)
-            await sleep(self._pause(self._runs[cause]))
+            await sleep(min(self._pause(self._runs[cause]), max(deadline - now(), 0.0)))
             if not self._has_turn:
-                self._has_turn = await hold(fleet.replaying, TURN)
+                self._has_turn = await hold(fleet.replaying, min(TURN, deadline - now()))
             self._check_stopped()
             return
         if cause is Failure.STANDBY:

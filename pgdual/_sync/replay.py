@@ -114,9 +114,9 @@ class Replay:
         session.begun, session.pending, session.log = False, (), Log()
         if cause is Failure.CONFLICT or cause is Failure.UNPREPARED:
             fleet.step(old, command(b"ROLLBACK"), deadline)
-            sleep(self._pause(self._runs[cause]))
+            sleep(min(self._pause(self._runs[cause]), max(deadline - now(), 0.0)))
             if not self._has_turn:
-                self._has_turn = hold(fleet.replaying, TURN)
+                self._has_turn = hold(fleet.replaying, min(TURN, deadline - now()))
             self._check_stopped()
             return
         if cause is Failure.STANDBY:
