@@ -5,8 +5,8 @@ does besides the database it does again, too. An unknown outcome ends the attemp
 there is anything to repeat.
 
 A conflict that COMMIT itself brings is repeated by run(), and raised by attempts(): the end of a `with` block
-does not learn whether the block fell through, and the loop would go on, or ended in `return`, and nobody would
-ever ask for another attempt. To swallow it there would tell the caller that it was done.
+does not learn whether the block fell through, so that the loop would go on, or ended in `return`, so that
+nobody would ask for another attempt. To swallow it there would tell the caller that it was done.
 """
 
 from __future__ import annotations

@@ -268,8 +268,7 @@ class AsyncSession(AsyncStatements):
         Raises:
             OutcomeUnknownError: There is no token, or nobody to ask.
         """
-        is_silent = isinstance(error, (psycopg.OperationalError, TimeoutError))
-        if job.future is None or not is_silent or not (job.lost or isinstance(error, TimeoutError)):
+        if not self.is_in_doubt(job, error):
             return error  # it was not sent, or the server has answered
         if self._asking is None:
             raise self._unknown(error) from error

@@ -45,6 +45,9 @@ class Replay:
     def run(self, job: Job, error: Exception, act: Callable[[Job], Any]) -> Any:
         """Run everything again that was said before *job*, which ended in *error*, and then `act(job)`.
 
+        Where *job* is COMMIT and its answer is lost, nothing is run again before it is known what became of
+        it (O1): the loss is raised, and the transaction stays as it is for who finds that out.
+
         Raises:
             ReplayMismatchError: An answer was another than the first time; all is rolled back.
             Exception: *error*, where it is no reason to, or what ended the last run.
@@ -57,21 +60,25 @@ class Replay:
         self.is_running = True
         try:
             while True:
+                session.wire.pipeline.again(job)
                 try:
                     self._begin_anew(cause, job.deadline)
                     self._rerun(log, job.deadline, error)
                     session.pending = (*session.pending, *pending)
-                    session.wire.pipeline.again(job)
                     job.prelude = ()
                     value = act(job)
                     break
                 except Exception as another:
+                    if session.is_in_doubt(job, another):
+                        self._tell(error)
+                        raise
                     following = self._cause(job, another, log)
                     if following is None:
                         raise
                     error, cause = another, following
         except BaseException as last:
-            self._give_up(last)
+            if not session.is_in_doubt(job, last):
+                self._give_up(last)
             raise
         finally:
             self.is_running = False

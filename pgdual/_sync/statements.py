@@ -158,6 +158,12 @@ class Statements:
             self.replays = Replay(self)
         return self.replays.run(job, error, act)
 
+    def is_in_doubt(self, job: Job, error: BaseException) -> bool:
+        """Return whether *job* is a COMMIT that was sent and, as *error* says, not answered."""
+        is_silent = isinstance(error, (psycopg.OperationalError, TimeoutError))
+        is_sent = job.text == b"COMMIT" and job.future is not None
+        return is_sent and is_silent and (job.lost or isinstance(error, TimeoutError))
+
     def _keep_failed(self, job: Job, error: Exception) -> None:
         # An inner block may be undone and the transaction go on: the failure is a part of what was seen.
         is_answer = job.error is error and isinstance(error, psycopg.Error) and not job.expired

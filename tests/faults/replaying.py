@@ -13,12 +13,12 @@ from statistics import median
 import psycopg
 
 from pgdual.aio import AsyncDB
-from pgdual.embedded import Postgres
+from pgdual.embedded import Postgres, Template
 from pgdual.errors import Error, OutcomeUnknownError, PgdualError
 from tests._async.clients import OURS, client_of, first, prepare
 
 from .bank import TOKENS
-from .standby import lost_at_once
+from .standby import Standby, both, caught_up, lost_at_once, promote, synchronous
 
 KILL = f"select pg_terminate_backend(pid) from pg_stat_activity where {OURS}"
 STATEMENTS, ROUNDS = 40, 300
@@ -56,6 +56,38 @@ async def _kill(server: Postgres, dsn: str, moment: float, is_whole: bool) -> No
 
     with psycopg.connect(dsn, autocommit=True) as admin:
         await asyncio.to_thread(strike)
+
+
+async def promoted(count: int) -> float:
+    """Return after how many of *count* promotions around COMMIT what was told is so on the new primary."""
+    chance, right = random.Random(7), 0
+    with Template() as template:
+        for _ in range(count):
+            with template.postgres() as primary, Standby(primary) as standby:
+                right += await _is_right(primary, standby, chance.random() * 0.006)
+    return float(right)
+
+
+async def _is_right(primary: Postgres, standby: Standby, moment: float) -> bool:
+    dsn = primary.create_database("app")
+    prepare(dsn, "create table t (id int)", TOKENS)
+    synchronous(primary)
+    caught_up(primary, standby)
+
+    def strike() -> None:
+        time.sleep(moment)
+        lost_at_once(primary)
+        promote(standby)
+
+    async with client_of(
+        main=both(primary, standby, "app"), pool_timeout=20.0, command_timeout=20.0
+    ) as client:
+        await client["main"].open()
+        striking = asyncio.create_task(asyncio.to_thread(strike))
+        is_done = await _inserted(client["main"], 1)
+        await striking
+    left = dsn.replace(f":{primary.port}/", f":{standby.port}/")
+    return is_done is not None and first(left, "select count(*) from t") == int(is_done)
 
 
 async def _inserted(db: AsyncDB, number: int) -> bool | None:

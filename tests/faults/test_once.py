@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from pgdual.aio import AsyncDB
-from pgdual.errors import ConfigurationError
+from pgdual.errors import ConfigurationError, OutcomeUnknownError
 from pgdual.sync import DB, create_commit_table
 from tests._async.runtime import wait_until
 from tests._sync import runtime as threads
-from tests._sync.clients import client_of, first, outside
+from tests._sync.clients import client_of, first, outside, terminate
 
 from .proxy import UP, Proxy
 from .test_lost import rows
@@ -64,6 +64,42 @@ def test_commit_is_lost_blocking(blocking: DB, proxy: Proxy, direct: str, tokens
         proxy.cut(20, UP)
     assert tx.replays == 1
     assert rows(direct) == 1
+
+
+async def test_the_answer_to_a_replay_is_lost(db: AsyncDB, proxy: Proxy, direct: str, tokens: None) -> None:
+    """T6: COMMIT does not arrive, and when all was said again its answer is lost: nothing is done twice."""
+    outside(direct, "create table entry (id int)")  # no key: what is done twice must show
+    async with db.transaction(once=True) as tx:
+        await tx.execute("insert into entry values (1)")
+        proxy.cut_on(b"COMMIT")
+        proxy.cut(20, UP)
+    assert tx.replays - voids(direct) in (0, 1)
+    assert first(direct, "select count(*) from entry") == 1
+
+
+def test_the_answer_to_a_replay_is_lost_blocking(
+    blocking: DB, proxy: Proxy, direct: str, tokens: None
+) -> None:
+    """T6: the same on the blocking face."""
+    outside(direct, "create table entry (id int)")
+    with blocking.transaction(once=True) as tx:
+        tx.execute("insert into entry values (1)")
+        proxy.cut_on(b"COMMIT")
+        proxy.cut(20, UP)
+    assert tx.replays - voids(direct) in (0, 1)
+    assert first(direct, "select count(*) from entry") == 1
+
+
+async def test_nobody_knows_of_a_replay(db: AsyncDB, proxy: Proxy, direct: str) -> None:
+    """O1, T5: without a token the lost answer to a COMMIT that was replayed is an unknown outcome."""
+    outside(direct, "create table entry (id int)")
+    with pytest.raises(OutcomeUnknownError):
+        async with db.transaction() as tx:
+            await tx.execute("insert into entry values (1)")
+            terminate(direct)
+            proxy.cut_on(b"COMMIT")
+    assert first(direct, "select count(*) from entry") <= 1
+    assert tx.replays == 1
 
 
 async def test_statements(db: AsyncDB, proxy: Proxy, direct: str, tokens: None) -> None:
