@@ -17,10 +17,9 @@ from pgdual.errors import ReplayMismatchError
 
 from .runtime import GRACE, INTERRUPTS, hold, now, sleep, within
 
-# How long a transaction that was rolled back for another's sake waits for those of its database that were so
-# before, and are not at their end yet. It holds no lock meanwhile, and who has the turn meets fewer: where
-# three rows of twenty change hands, 0.1 % of the deadlocks reach a caller in place of 1.2 %, at twice the
-# throughput.
+# How long a transaction that was rolled back for another's sake waits for one that was so before it to end.
+# It holds no lock meanwhile, and who has the turn meets fewer. Source: the bank with three accounts a
+# transfer, where 1 in 2,800 deadlocks reaches a caller in place of 1 in 90, at twice the throughput.
 TURN = 1.0  # seconds
 
 _logger = logging.getLogger("pgdual.transaction")
@@ -45,8 +44,7 @@ class Replay:
     def run(self, job: Job, error: Exception, act: Callable[[Job], Any]) -> Any:
         """Run everything again that was said before *job*, which ended in *error*, and then `act(job)`.
 
-        Where *job* is COMMIT and its answer is lost, nothing is run again before it is known what became of
-        it (O1): the loss is raised, and the transaction stays as it is for who finds that out.
+        The loss of a COMMIT is raised: nothing is run again before it is known what became of it (O1).
 
         Raises:
             ReplayMismatchError: An answer was another than the first time; all is rolled back.
