@@ -75,8 +75,7 @@ class Replay:
                         raise
                     error, cause = another, following
         except BaseException as last:
-            if not session.is_in_doubt(job, last):
-                self._give_up(last)
+            self._give_up(job, last)
             raise
         finally:
             self.is_running = False
@@ -186,9 +185,11 @@ class Replay:
             self._has_turn = False
             self.session.fleet.replaying.release()
 
-    def _give_up(self, error: BaseException) -> None:
+    def _give_up(self, job: Job, error: BaseException) -> None:
         # The server must not be left with a part of it, which the block could go on from.
         session, wire = self.session, self.session.wire
+        if session.is_in_doubt(job, error):
+            return  # all of it was said
         session.begun = True
         session.log.turn_off("a replay of it failed")
         if wire is None or wire.dead:
