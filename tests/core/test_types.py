@@ -217,7 +217,9 @@ def test_values_that_go_as_text(name, value, data):
     assert encode(Types(), value, name) == (data, 0)
 
 
-@pytest.mark.parametrize("value", [b"ab", {"a": 1}, 5, memoryview(b"ab")], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value", [b"ab", {"a": 1}, 5, memoryview(b"ab")], ids=lambda value: type(value).__name__
+)
 def test_what_is_no_array(value):
     """Only a collection is an array, and neither bytes nor a dict is meant for one."""
     with pytest.raises(UsageError, match="give a list"):
