@@ -24,7 +24,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
-from pgdual._sync.schema_lock import Work, connection_to, once
+from pgdual._sync.schema_lock import Work, answered, connection_to, once
 from pgdual.core.schema import failure, masked, read
 from pgdual.errors import SchemaError
 from pgdual.sync import DB, client
@@ -113,9 +113,14 @@ def state(database: DB, folder: Path) -> State:
         scripts = ScriptDirectory.from_config(_config(database.name, folder))
         revisions = [(one.revision, one.doc) for one in scripts.walk_revisions()]
         heads = tuple(scripts.get_heads())
-        with connection_to(database) as lent, _dressed(lent) as connection:
-            current = MigrationContext.configure(connection).get_current_heads()
-    return State(tuple(current), heads, tuple(reversed(revisions)))
+        with connection_to(database) as connection:
+            current = answered(connection, _current, connection)
+    return State(current, heads, tuple(reversed(revisions)))
+
+
+def _current(lent: Any) -> tuple[str, ...]:
+    with _dressed(lent) as connection:
+        return tuple(MigrationContext.configure(connection).get_current_heads())
 
 
 def new(name: str, folder: Path, message: str) -> Path:

@@ -17,7 +17,7 @@ from pgdual.errors import SchemaError, UsageError
 
 from .db import AsyncDB
 from .runtime import now
-from .schema_lock import AsyncWork, connection_to, holder_of, is_passing, once
+from .schema_lock import AsyncWork, answered, connection_to, holder_of, is_passing, once
 
 # How young a token of `pgdual_commit` may be removed at the earliest. A lost answer is asked after within the
 # acquire clock; what was sent may arrive late, and TCP gives up on it after about a quarter of an hour.
@@ -216,14 +216,19 @@ async def schema_status(database: AsyncDB) -> dict[str, Any]:
     `holder`, words or None.
     """
     async with connection_to(database) as connection:
-        cursor = await connection.execute(_PLACE)
-        place, _, has_table = await cursor.fetchone()
-        files: list[dict[str, Any]] = []
-        if has_table:
-            cursor = await connection.execute(_STATUS.format(sql.Identifier(place, "pgdual_schema")))
-            names = [column.name for column in cursor.description]
-            files = [dict(zip(names, row, strict=True)) for row in await cursor.fetchall()]
-        return {"files": files, "holder": await holder_of(connection)}
+        found: dict[str, Any] = await answered(connection, _status, connection)
+        return found
+
+
+async def _status(connection: Any) -> dict[str, Any]:
+    cursor = await connection.execute(_PLACE)
+    place, _, has_table = await cursor.fetchone()
+    files: list[dict[str, Any]] = []
+    if has_table:
+        cursor = await connection.execute(_STATUS.format(sql.Identifier(place, "pgdual_schema")))
+        names = [column.name for column in cursor.description]
+        files = [dict(zip(names, row, strict=True)) for row in await cursor.fetchall()]
+    return {"files": files, "holder": await holder_of(connection)}
 
 
 class _AsyncCommitTable(AsyncWork):

@@ -22,7 +22,7 @@ from pgdual.settings import DatabaseSettings
 
 from .connector import AsyncConnector
 from .db import AsyncDB
-from .runtime import GRACE, PAUSE, SCOPE, now, owner, sleep, within
+from .runtime import GRACE, PAUSE, SCOPE, bounded, now, owner, sleep, within
 from .schema_queue import AsyncQueue
 
 LOCK: Final = 0x706764_75616C  # "pgdual": of all that use advisory locks in this database, us
@@ -36,6 +36,9 @@ AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()
 # Rolled back for another's sake, or the server went away: the run is lost, and may begin anew.
 _PASSING = frozenset({"40001", "40P01", "57P01", "57P02", "57P03"})
 _TIME = "%Y-%m-%d %H:%M:%S%z"
+# How long the server may take to say what has run and whether the lock is free: a server that is frozen keeps
+# its sockets alive, so TCP never gives up. The run itself has no limit (D3).
+ASKING = 10.0  # seconds
 _logger = logging.getLogger("pgdual.schema")
 
 
@@ -100,11 +103,9 @@ async def _try(database: AsyncDB, work: AsyncWork) -> tuple[str | None, Any]:
     """Return None and the result, or who has the lock and nothing."""
     async with connection_to(database) as connection:
         try:
-            found = await work.look(connection)
-            if found is not None:
-                return None, found
-            if not await _value(connection, "SELECT pg_try_advisory_lock(%s)", LOCK):
-                return await holder_of(connection) or "it has just come free", None
+            holder, found = await answered(connection, _ask, connection, work)
+            if holder is not None or found is not None:
+                return holder, found
             return None, await _locked(connection, work)
         except psycopg.OperationalError as error:
             if is_passing(connection, error):
@@ -112,13 +113,39 @@ async def _try(database: AsyncDB, work: AsyncWork) -> tuple[str | None, Any]:
             raise
 
 
+async def _ask(connection: Any, work: AsyncWork) -> tuple[str | None, Any]:
+    """Return who has the lock, or what was found done; two times None where the lock was taken."""
+    found = await work.look(connection)
+    if found is not None:
+        return None, found
+    if not await _value(connection, "SELECT pg_try_advisory_lock(%s)", LOCK):
+        return await holder_of(connection) or "it has just come free", None
+    return None, None
+
+
+async def answered(connection: Any, function: Any, *args: Any) -> Any:
+    """Return what `function(*args)` asks on *connection*, which is given up past ASKING (P3).
+
+    Raises:
+        psycopg.OperationalError: The server did not answer in time.
+    """
+    limit = now() + ASKING
+    try:
+        return await bounded(ASKING, connection, function, *args)
+    except psycopg.OperationalError as error:
+        if now() < limit:
+            raise
+        await connection.close()
+        raise psycopg.OperationalError(f"no answer within {ASKING:g} s") from error
+
+
 async def _locked(connection: Any, work: AsyncWork) -> Any:
     try:
-        found = await work.look(connection)  # another may have done it meanwhile
+        found = await answered(connection, work.look, connection)  # another may have done it meanwhile
         return found if found is not None else await work.run(connection)
     finally:
         with suppress(psycopg.Error, TimeoutError):  # then the session has ended, and the lock with it
-            await within(GRACE, _unlock, connection)
+            await within(GRACE, bounded, GRACE, connection, _unlock, connection)
 
 
 async def _unlock(connection: Any) -> None:
@@ -192,7 +219,8 @@ class AsyncLoan:
         connection = await self._loan.__aenter__()
         try:
             # N2: what a pooler gives a client for its process id is not that of the server's process.
-            if await _value(connection, "SELECT pg_backend_pid()") != connection.pgconn.backend_pid:
+            pid = await answered(connection, _value, connection, "SELECT pg_backend_pid()")
+            if pid != connection.pgconn.backend_pid:
                 raise ConfigurationError(_through_pooler(self._name))
         except BaseException:
             await self._loan.__aexit__(None, None, None)
@@ -221,7 +249,7 @@ class AsyncDirect:
             await self._connector.configure(connection)
             if self._connector.pooled:
                 raise ConfigurationError(_through_pooler(self._name))
-            await connection.execute(LIFTED)  # D3: a schema run has no time limit
+            await answered(connection, connection.execute, LIFTED)  # D3: a schema run has no time limit
         except BaseException:
             await connection.close()
             raise

@@ -18,7 +18,7 @@ from pgdual.errors import SchemaError, UsageError
 
 from .db import DB
 from .runtime import now
-from .schema_lock import Work, connection_to, holder_of, is_passing, once
+from .schema_lock import Work, answered, connection_to, holder_of, is_passing, once
 
 # How young a token of `pgdual_commit` may be removed at the earliest. A lost answer is asked after within the
 # acquire clock; what was sent may arrive late, and TCP gives up on it after about a quarter of an hour.
@@ -217,14 +217,19 @@ def schema_status(database: DB) -> dict[str, Any]:
     `holder`, words or None.
     """
     with connection_to(database) as connection:
-        cursor = connection.execute(_PLACE)
-        place, _, has_table = cursor.fetchone()
-        files: list[dict[str, Any]] = []
-        if has_table:
-            cursor = connection.execute(_STATUS.format(sql.Identifier(place, "pgdual_schema")))
-            names = [column.name for column in cursor.description]
-            files = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-        return {"files": files, "holder": holder_of(connection)}
+        found: dict[str, Any] = answered(connection, _status, connection)
+        return found
+
+
+def _status(connection: Any) -> dict[str, Any]:
+    cursor = connection.execute(_PLACE)
+    place, _, has_table = cursor.fetchone()
+    files: list[dict[str, Any]] = []
+    if has_table:
+        cursor = connection.execute(_STATUS.format(sql.Identifier(place, "pgdual_schema")))
+        names = [column.name for column in cursor.description]
+        files = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return {"files": files, "holder": holder_of(connection)}
 
 
 class _CommitTable(Work):

@@ -23,7 +23,7 @@ from pgdual.settings import DatabaseSettings
 
 from .connector import Connector
 from .db import DB
-from .runtime import GRACE, PAUSE, SCOPE, now, owner, sleep, within
+from .runtime import GRACE, PAUSE, SCOPE, bounded, now, owner, sleep, within
 from .schema_queue import Queue
 
 LOCK: Final = 0x706764_75616C  # "pgdual": of all that use advisory locks in this database, us
@@ -37,6 +37,9 @@ AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()
 # Rolled back for another's sake, or the server went away: the run is lost, and may begin anew.
 _PASSING = frozenset({"40001", "40P01", "57P01", "57P02", "57P03"})
 _TIME = "%Y-%m-%d %H:%M:%S%z"
+# How long the server may take to say what has run and whether the lock is free: a server that is frozen keeps
+# its sockets alive, so TCP never gives up. The run itself has no limit (D3).
+ASKING = 10.0  # seconds
 _logger = logging.getLogger("pgdual.schema")
 
 
@@ -101,11 +104,9 @@ def _try(database: DB, work: Work) -> tuple[str | None, Any]:
     """Return None and the result, or who has the lock and nothing."""
     with connection_to(database) as connection:
         try:
-            found = work.look(connection)
-            if found is not None:
-                return None, found
-            if not _value(connection, "SELECT pg_try_advisory_lock(%s)", LOCK):
-                return holder_of(connection) or "it has just come free", None
+            holder, found = answered(connection, _ask, connection, work)
+            if holder is not None or found is not None:
+                return holder, found
             return None, _locked(connection, work)
         except psycopg.OperationalError as error:
             if is_passing(connection, error):
@@ -113,13 +114,39 @@ def _try(database: DB, work: Work) -> tuple[str | None, Any]:
             raise
 
 
+def _ask(connection: Any, work: Work) -> tuple[str | None, Any]:
+    """Return who has the lock, or what was found done; two times None where the lock was taken."""
+    found = work.look(connection)
+    if found is not None:
+        return None, found
+    if not _value(connection, "SELECT pg_try_advisory_lock(%s)", LOCK):
+        return holder_of(connection) or "it has just come free", None
+    return None, None
+
+
+def answered(connection: Any, function: Any, *args: Any) -> Any:
+    """Return what `function(*args)` asks on *connection*, which is given up past ASKING (P3).
+
+    Raises:
+        psycopg.OperationalError: The server did not answer in time.
+    """
+    limit = now() + ASKING
+    try:
+        return bounded(ASKING, connection, function, *args)
+    except psycopg.OperationalError as error:
+        if now() < limit:
+            raise
+        connection.close()
+        raise psycopg.OperationalError(f"no answer within {ASKING:g} s") from error
+
+
 def _locked(connection: Any, work: Work) -> Any:
     try:
-        found = work.look(connection)  # another may have done it meanwhile
+        found = answered(connection, work.look, connection)  # another may have done it meanwhile
         return found if found is not None else work.run(connection)
     finally:
         with suppress(psycopg.Error, TimeoutError):  # then the session has ended, and the lock with it
-            within(GRACE, _unlock, connection)
+            within(GRACE, bounded, GRACE, connection, _unlock, connection)
 
 
 def _unlock(connection: Any) -> None:
@@ -193,7 +220,8 @@ class Loan:
         connection = self._loan.__enter__()
         try:
             # N2: what a pooler gives a client for its process id is not that of the server's process.
-            if _value(connection, "SELECT pg_backend_pid()") != connection.pgconn.backend_pid:
+            pid = answered(connection, _value, connection, "SELECT pg_backend_pid()")
+            if pid != connection.pgconn.backend_pid:
                 raise ConfigurationError(_through_pooler(self._name))
         except BaseException:
             self._loan.__exit__(None, None, None)
@@ -222,7 +250,7 @@ class Direct:
             self._connector.configure(connection)
             if self._connector.pooled:
                 raise ConfigurationError(_through_pooler(self._name))
-            connection.execute(LIFTED)  # D3: a schema run has no time limit
+            answered(connection, connection.execute, LIFTED)  # D3: a schema run has no time limit
         except BaseException:
             connection.close()
             raise

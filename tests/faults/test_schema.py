@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 import anyio
 import psycopg
@@ -15,8 +17,10 @@ import pytest
 import redis
 
 from pgdual import aio, sync
+from pgdual._async import schema_lock as async_lock
+from pgdual._sync import schema_lock as sync_lock
 from pgdual.embedded import Template, Valkey
-from pgdual.errors import SchemaError
+from pgdual.errors import PoolTimeoutError, SchemaError
 from tests._async import schemas as asynchronous
 from tests._sync.clients import first, left_open, outside, prepare
 from tests._sync.runtime import Event, spawn, wait_until
@@ -61,6 +65,56 @@ def test_the_network_breaks(main_dsn: str, proxy: Proxy, tmp_path: Path) -> None
         door.close()
         assert running.result(timeout=20).ran
     assert runs(main_dsn) == (1, 1)
+
+
+LOST = "[SCHEMA] main: the run was lost and begins anew: no answer within 0.3 s"
+
+
+@pytest.mark.parametrize("way", ["pool", "direct"])
+@pytest.mark.parametrize("asking", [b"pg_try_advisory_lock", b"to_regclass(quote_ident"])
+def test_it_freezes_while_it_is_asked(
+    main_dsn: str, proxy: Proxy, tmp_path: Path, caplog: Any, monkeypatch: Any, way: str, asking: bytes
+) -> None:
+    """P3: a server that does not answer who asks for the lock is given up in time, and asked again."""
+    monkeypatch.setattr(sync_lock, "ASKING", 0.3)
+    dsn = proxy.dsn(main_dsn)
+    direct = {"direct_dsn": dsn} if way == "direct" else {}
+    with client_with(dsn, direct) as client:
+        proxy.freeze_on(asking)
+        running = spawn(lambda: sync.run_schema_from_file(file_of(tmp_path, COUNTED), client["main"]))
+        wait_until(lambda: LOST in caplog.text)
+        proxy.thaw()
+        assert running.result(timeout=20).ran
+    assert runs(main_dsn) == (1, 1)
+
+
+async def test_it_freezes_while_it_is_asked_async(
+    main_dsn: str, proxy: Proxy, tmp_path: Path, caplog: Any, monkeypatch: Any
+) -> None:
+    """P3: the same on the async face; frozen for good it is an error in the time that connecting has."""
+    monkeypatch.setattr(async_lock, "ASKING", 0.3)
+    file = file_of(tmp_path, COUNTED)
+    async with asynchronous.client_with(proxy.dsn(main_dsn), {"pool_timeout": 0.7}) as client:
+        proxy.freeze_on(b"pg_try_advisory_lock")
+        started = monotonic()
+        with pytest.raises(PoolTimeoutError, match="no connection to 'main'"):
+            await aio.run_schema_from_file(file, client["main"])
+        assert monotonic() - started < 5
+        assert LOST in caplog.text
+        proxy.thaw()
+        assert (await aio.run_schema_from_file(file, client["main"])).ran
+    assert runs(main_dsn) == (1, 1)
+
+
+def test_it_freezes_while_what_has_run_is_asked(main_dsn: str, proxy: Proxy, monkeypatch: Any) -> None:
+    """P3: who only asks what has run is not held up either."""
+    monkeypatch.setattr(sync_lock, "ASKING", 0.3)
+    with client_with(proxy.dsn(main_dsn)) as client:
+        proxy.freeze_on(b"pg_is_in_recovery")
+        with pytest.raises(psycopg.OperationalError, match=r"no answer within 0\.3 s"):
+            sync.schema_status(client["main"])
+        proxy.thaw()
+        assert sync.schema_status(client["main"])["files"] == []
 
 
 @pytest.mark.parametrize("way", ["pool", "direct"])
