@@ -8,10 +8,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pgdual.aio import AsyncClient
+from pgdual.aio import AsyncClient, run_schema_from_file
 from pgdual.embedded import Postgres
+from pgdual.errors import PoolTimeoutError
 from pgdual.settings import DatabaseSettings, Settings
 from pgdual.sync import Client
+
+from ._async.runtime import wait_until
 
 ESTABLISHED = "01"
 
@@ -103,3 +106,37 @@ async def test_an_idle_face_makes_room(main_server: Postgres, main_dsn: str) -> 
                 assert await client["main"].fetchval("select 3") == 3
             await asyncio.to_thread(blocking.close)
     assert watch.most == 3
+
+
+async def test_a_direct_connection_is_of_the_share(
+    main_server: Postgres, main_dsn: str, tmp_path: Path
+) -> None:
+    """A schema run by POSTGRES_DIRECT_DSN has a connection of the share, which a full pool gives up (P2)."""
+    file = tmp_path / "tradecore.sql"
+    file.write_text("create table t as select 0 as n")
+    database = DatabaseSettings(
+        dsn=main_dsn, direct_dsn=main_dsn, pool_min_size=1, pool_max_size=1, pool_timeout=8
+    )
+    with Watch(main_server.port) as watch:
+        async with AsyncClient(Settings(databases={"main": database})) as client:
+            db = client["main"]
+            await wait_until(lambda: db.stats()["pool"]["idle"] == 1)
+            assert (await run_schema_from_file(file, db)).ran
+            assert await db.fetchval("select n from t") == 0
+    assert watch.most == 1
+
+
+async def test_no_direct_connection_comes_free(main_dsn: str, tmp_path: Path) -> None:
+    """D1, P2: where every connection stays in use the schema run ends at the acquire clock."""
+    file = tmp_path / "tradecore.sql"
+    file.write_text("select 1")
+    database = DatabaseSettings(
+        dsn=main_dsn, direct_dsn=main_dsn, pool_min_size=1, pool_max_size=1, pool_timeout=0.3
+    )
+    async with AsyncClient(Settings(databases={"main": database})) as client:
+        db = client["main"]
+        async with db.connection():
+            with pytest.raises(PoolTimeoutError, match="main: of the 1 connections that this"):
+                await run_schema_from_file(file, db)
+        assert await db.fetchval("select 1") == 1
+        assert db._share().total() == 1

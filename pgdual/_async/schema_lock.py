@@ -15,9 +15,10 @@ from typing import Any, Final
 import psycopg
 
 from pgdual.core.backstops import LIFTED
+from pgdual.core.sizing import Share
 from pgdual.core.verdict import is_final
 from pgdual.environment import spellings
-from pgdual.errors import ConfigurationError, SchemaLockError, UsageError
+from pgdual.errors import ConfigurationError, PoolTimeoutError, SchemaLockError, UsageError
 from pgdual.settings import DatabaseSettings
 
 from .connector import AsyncConnector
@@ -36,6 +37,7 @@ AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()
 # Rolled back for another's sake, or the server went away: the run is lost, and may begin anew.
 _PASSING = frozenset({"40001", "40P01", "57P01", "57P02", "57P03"})
 _TIME = "%Y-%m-%d %H:%M:%S%z"
+_LOOK = 0.02  # seconds between two looks whether a pool has given a connection up
 # How long the server may take to say what has run and whether the lock is free: a server that is frozen keeps
 # its sockets alive, so TCP never gives up. The run itself has no limit (D3).
 ASKING = 10.0  # seconds
@@ -190,12 +192,12 @@ def is_passing(connection: Any, error: psycopg.Error) -> bool:
 def connection_to(database: AsyncDB) -> Any:
     """Return a psycopg connection for changing the schema, in autocommit, to be entered with `with`.
 
-    It comes from the pool, so that a worker keeps to its share (P2); with POSTGRES_DIRECT_DSN it is one
-    more, of its own, past the pooler.
+    It comes from the pool; with POSTGRES_DIRECT_DSN it is one of its own, past the pooler. Either way it is
+    of the worker's share (P2).
     """
     settings = database._database_settings()
     if settings.direct_dsn is not None:
-        return AsyncDirect(database, settings)
+        return AsyncDirect(database, settings, database._share())
     if settings.pooler == "transaction":
         raise ConfigurationError(_through_pooler(database.name))
     return AsyncLoan(database)
@@ -234,30 +236,45 @@ class AsyncLoan:
 
 
 class AsyncDirect:
-    """A connection of its own, by POSTGRES_DIRECT_DSN where there is one."""
+    """A connection of its own, by POSTGRES_DIRECT_DSN where there is one.
 
-    def __init__(self, database: AsyncDB, settings: DatabaseSettings) -> None:
+    Args:
+        share: What it is to count in; the pools of the process give one up for it if need be (P2).
+    """
+
+    def __init__(self, database: AsyncDB, settings: DatabaseSettings, share: Share | None = None) -> None:
         self._name = database.name
+        self._share = share
         dsn = settings.dsn if settings.direct_dsn is None else settings.direct_dsn
         past = settings.model_copy(update={"dsn": dsn, "pooler": "none"})
         self._connector = AsyncConnector(database.name, past, database._types, database._hooks)
         self._connection: Any = None
 
     async def __aenter__(self) -> Any:
-        connection = await self._connect()
+        deadline = now() + self._connector.settings.pool_timeout  # D1: waiting and all attempts together
         try:
-            await self._connector.configure(connection)
-            if self._connector.pooled:
-                raise ConfigurationError(_through_pooler(self._name))
-            await answered(connection, connection.execute, LIFTED)  # D3: a schema run has no time limit
+            await self._reserve(deadline)
+            self._connection = await self._connect(deadline)
+            await self._prepare(self._connection)
         except BaseException:
-            await connection.close()
+            await self._close()
             raise
-        self._connection = connection
-        return connection
+        return self._connection
 
-    async def _connect(self) -> Any:
-        deadline = now() + self._connector.settings.pool_timeout  # D1: all attempts together
+    async def _reserve(self, deadline: float) -> None:
+        share, token = self._share, id(self)
+        while share is not None and not share.take(token):
+            share.want(token)
+            if now() + _LOOK > deadline:
+                raise PoolTimeoutError(
+                    f"{self._name}: of the {share.limit} connections that this process may have none came "
+                    f"free for the schema within {self._connector.settings.pool_timeout:g} s"
+                )
+            await sleep(_LOOK)
+        if share is not None:
+            share.want_none(token)
+
+    async def _connect(self, deadline: float) -> Any:
         while True:
             try:
                 return await psycopg.AsyncConnection.connect(self._connector.conninfo(), autocommit=True)
@@ -266,7 +283,21 @@ class AsyncDirect:
                     raise
             await sleep(PAUSE)
 
+    async def _prepare(self, connection: Any) -> None:
+        await self._connector.configure(connection)
+        if self._connector.pooled:
+            raise ConfigurationError(_through_pooler(self._name))
+        await answered(connection, connection.execute, LIFTED)  # D3: a schema run has no time limit
+
+    async def _close(self) -> None:
+        try:
+            if self._connection is not None:
+                await self._connection.close()
+        finally:
+            if self._share is not None:
+                self._share.forget(id(self))
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._connection.close()
+        await self._close()

@@ -12,7 +12,7 @@ from pgdual.core.breaker import Breaker, CircuitBreaker
 from pgdual.core.job import Job, begin
 from pgdual.core.meter import Meter
 from pgdual.core.replay import Log
-from pgdual.core.sizing import share_for, worker_share
+from pgdual.core.sizing import Share, share_for, worker_share
 from pgdual.core.statement import Statement, Statements, check_place
 from pgdual.core.thresholds import Thresholds, plain
 from pgdual.core.types import Types
@@ -259,7 +259,6 @@ class DB(Bulk, Backfills):
                 fleet.close(self._get_settings().close_grace)  # it was cancelled as it closed
                 fleet = None
             if fleet is None or fleet.home is not home:
-                self._drop_dead()
                 fleet = self._fleets[home] = self._new_fleet()
             self._fleet = fleet
             return fleet
@@ -268,15 +267,13 @@ class DB(Bulk, Backfills):
         # P1: of event loops that are closed, and of the process that this one was forked from.
         for home, fleet in list(self._fleets.items()):
             if fleet.home is None or runtime.is_over(home):
-                del self._fleets[home]
+                self._fleets.pop(home, None)
                 if fleet.home is not None:
                     fleet.drop()
 
     def _new_fleet(self) -> Fleet:
         settings = self._database_settings()
-        sizes = self._sizes(settings)
-        # P2: both faces of one process share the figure.
-        share = share_for((os.getpid(), id(self._get_settings()), self.name), sizes[1])
+        share, sizes = self._share(), self._sizes(settings)
         fleet = Fleet(
             self.name, settings, sizes, share, self._types, self._meter, self._hooks, self._own_breaker()
         )
@@ -301,6 +298,12 @@ class DB(Bulk, Backfills):
             settings = self._database_settings()
             self._breaker = Breaker(settings.breaker_failure_threshold, settings.breaker_timeout)
         return self._breaker
+
+    def _share(self) -> Share:
+        # P2: both faces of one process share the figure; who is dead has none of it.
+        self._drop_dead()
+        most = self._sizes(self._database_settings())[1]
+        return share_for((os.getpid(), id(self._get_settings()), self.name), most)
 
     def _sizes(self, settings: DatabaseSettings) -> tuple[int, int]:
         workers = self._get_settings().workers

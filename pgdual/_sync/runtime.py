@@ -334,17 +334,28 @@ def redis(url: str, seconds: float, *command: str | int) -> Any:
     """Return Redis' answer to one command, on a connection of its own.
 
     Raises:
-        redis.exceptions.TimeoutError: It did not come; each of a few steps may take *seconds* here.
+        TimeoutError: It did not come within *seconds*.
     """
-    from redis import Redis  # noqa: PLC0415 - few need it, and it takes long to import
+    from concurrent.futures import Future  # noqa: PLC0415 - few need it, and it takes long to import
+
+    from redis import Redis  # noqa: PLC0415
     from redis.backoff import NoBackoff  # noqa: PLC0415
     from redis.retry import Retry  # noqa: PLC0415
 
-    once = Retry(NoBackoff(), 0)
-    with Redis.from_url(
-        url, retry=once, socket_timeout=seconds, socket_connect_timeout=seconds
-    ) as client:
-        return client.execute_command(*command)
+    answer: Future[Any] = Future()
+
+    def ask() -> None:
+        # Each of its steps may take *seconds*: to find the host, to connect, to be let in, to ask.
+        once = Retry(NoBackoff(), 0)
+        limits = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+        try:
+            with Redis.from_url(url, retry=once, **limits) as client:
+                answer.set_result(client.execute_command(*command))
+        except Exception as error:
+            answer.set_exception(error)
+
+    background(ask)
+    return answer.result(seconds)
 
 
 class Keeper:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import redis
 
+from pgdual._async import runtime
 from pgdual.aio import AsyncClient, run_schema_from_file
 from pgdual.embedded import Valkey
 from tests.faults.proxy import Proxy
@@ -193,6 +194,18 @@ async def test_it_gets_slow(
     assert took < 6
     assert "[SCHEMA QUEUE] Redis failed (TimeoutError)" in caplog.text
     await wait_until(lambda: look.keys() == [])  # the key that nobody could give up has an end
+
+
+async def test_a_look_has_one_limit(valkey: Valkey) -> None:
+    """P3: a look into a Redis that takes a while for each of its steps ends at the limit for them all."""
+    with Proxy(valkey.port) as network:
+        url = valkey.url.replace(f":{valkey.port}/", f":{network.port}/")
+        assert await runtime.redis(url, 5.0, "PING") in {b"PONG", True}
+        network.latency(0.15)  # 0.3 s a step
+        started = monotonic()
+        with pytest.raises(TimeoutError):
+            await runtime.redis(url, 0.5, "PING")
+        assert 0.5 <= monotonic() - started < 1
 
 
 async def test_it_never_answers(main_dsn: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import redis
 
+from pgdual._sync import runtime
 from pgdual.sync import Client, run_schema_from_file
 from pgdual.embedded import Valkey
 from tests.faults.proxy import Proxy
@@ -194,6 +195,18 @@ def test_it_gets_slow(
     assert took < 6
     assert "[SCHEMA QUEUE] Redis failed (TimeoutError)" in caplog.text
     wait_until(lambda: look.keys() == [])  # the key that nobody could give up has an end
+
+
+def test_a_look_has_one_limit(valkey: Valkey) -> None:
+    """P3: a look into a Redis that takes a while for each of its steps ends at the limit for them all."""
+    with Proxy(valkey.port) as network:
+        url = valkey.url.replace(f":{valkey.port}/", f":{network.port}/")
+        assert runtime.redis(url, 5.0, "PING") in {b"PONG", True}
+        network.latency(0.15)  # 0.3 s a step
+        started = monotonic()
+        with pytest.raises(TimeoutError):
+            runtime.redis(url, 0.5, "PING")
+        assert 0.5 <= monotonic() - started < 1
 
 
 def test_it_never_answers(main_dsn: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
