@@ -194,7 +194,8 @@ async def _wait_for_next(fleet: AsyncFleet, job: Job, error: Exception, delay: f
             fleet.meter.errors += 1
             raise error
         await sleep(delay)
-    job.sent = now()
+    # W1: what it has spent on earlier tries, it did not spend in line.
+    job.started = job.sent = now()
 
 
 def _late(database: str, job: Job) -> Exception:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from pgdual.core import health
@@ -78,19 +78,13 @@ class AsyncDB(AsyncBulk, AsyncBackfills):
         transaction: AsyncTransaction | None = SCOPE.find(self, owner())
         return self.transaction(once=True) if transaction is None else transaction._only_once()
 
-    async def _run_many(
-        self,
-        statement: Statement,
-        rows: Iterable[Sequence[Any]],
-        timeout: Timeout,
-        gathered: list[Any] | None = None,
-    ) -> int:
+    async def _run_many(self, job: Job, timeout: Timeout) -> int:
         transaction: AsyncTransaction | None = SCOPE.find(self, owner())
         if transaction is not None:
-            return await transaction._run_many(statement, rows, timeout, gathered)
-        check_place(statement, in_transaction=False)
+            return await transaction._run_many(job, timeout)
+        check_place(job.statement, in_transaction=False)
         session = await self._apart("its rows are read only once")
-        return int(await session.whole(session.many, statement, rows, timeout, gathered))
+        return int(await session.whole(session.many, job, timeout))
 
     async def _lent(self, statement: Statement, work: Any, is_limited: bool) -> Any:
         transaction: AsyncTransaction | None = SCOPE.find(self, owner())

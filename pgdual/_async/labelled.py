@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pgdual.core.job import Job
-from pgdual.core.statement import Statement
 
 from .queries import AsyncQueries, Timeout
 from .transaction import AsyncTransaction, Isolation
@@ -35,14 +34,8 @@ class AsyncLabelled(AsyncQueries):
         self.database._only_once()  # refused in a transaction
         return self.transaction(once=True)
 
-    async def _run_many(
-        self,
-        statement: Statement,
-        rows: Iterable[Sequence[Any]],
-        timeout: Timeout,
-        gathered: list[Any] | None = None,
-    ) -> int:
-        return int(await self.database._run_many(statement, rows, timeout, gathered))
+    async def _run_many(self, job: Job, timeout: Timeout) -> int:
+        return int(await self.database._run_many(job, timeout))
 
     def transaction(
         self,

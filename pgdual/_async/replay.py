@@ -62,7 +62,7 @@ class AsyncReplay:
                     await self._begin_anew(cause, job.deadline)
                     await self._rerun(log, job.deadline, error)
                     session.pending = (*session.pending, *pending)
-                    job.prelude = ()
+                    job.prelude, job.started = (), now()
                     value = await act(job)
                     break
                 except Exception as another:
@@ -149,7 +149,7 @@ class AsyncReplay:
                 continue
             self._check_stopped()
             twin = again(step)
-            twin.started, twin.deadline = now(), deadline
+            twin.deadline, twin.started = deadline, now()
             found = await self._differs(step, twin)
             if found is not None:
                 sql = " ".join(step.statement.sql.split())

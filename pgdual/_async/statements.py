@@ -7,7 +7,7 @@ rolled back for another's sake or its wire was lost.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from math import inf
 from typing import Any
 
@@ -65,22 +65,9 @@ class AsyncStatements:
 
     # -- statements ------------------------------------------------------------------------------
 
-    async def many(
-        self,
-        block: Any,
-        statement: Statement,
-        rows: Iterable[Sequence[Any]],
-        timeout: Timeout,
-        gathered: list[Any] | None = None,
-    ) -> int:
-        """Run one statement for each of *rows* and return how many rows were touched.
-
-        Args:
-            gathered: Where to put what they return.
-        """
-        job = Job(MANY, statement)
-        job.feed, job.gathered = rows, gathered
-        if gathered is not None:
+    async def many(self, block: Any, job: Job, timeout: Timeout) -> int:
+        """Run the statement of *job* for each row of its feed and return how many rows were touched."""
+        if job.gathered is not None:
             self.log.turn_off("the rows that fetchmany returned are not kept")
         return int(await self.perform(block, job, timeout, self.say_many))
 
@@ -235,7 +222,10 @@ class AsyncStatements:
             await self.fleet.describe(wire, statement, job.deadline, self.take_pending())
         if statement.leaves_traces:
             wire.dirty = True
-        job.sent, job.prelude = now(), (*self.take_pending(), *self._more_time(job), _SAVE)
+        job.sent = now()
+        if self.begun:
+            job.started = job.sent  # W1
+        job.prelude = (*self.take_pending(), *self._more_time(job), _SAVE)
         rows = job.feed if self.log.off is not None else self.log.copied(job)
         self._feeder = owner()
         try:

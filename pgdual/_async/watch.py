@@ -68,19 +68,27 @@ class AsyncWatch:
 
     def look(self, job: Job, wait: float, spent: float) -> None:
         """Look at a call that waited *wait* seconds and ran *spent*, and count it for its label."""
-        fleet, thresholds = self._fleet, self.thresholds
         if job.label is not None:
             is_read = job.statement.kind is Kind.READ
-            fleet.meter.labelled(job.label).tell(wait, spent, job.rows, is_read)
-        if wait > thresholds.acquire and not job.tries:  # else it is not the pool that it waited for
-            say(thresholds.slow_acquire(fleet.name, wait))
-        if spent > thresholds.query:
-            say(thresholds.slow_query(fleet.name, job, spent))
+            self._fleet.meter.labelled(job.label).tell(wait, spent, job.rows, is_read)
+        self._compare(job, wait, spent)
 
     def look_at_many(self, job: Job, spent: float) -> None:
-        """Look at an executemany or a script, which no meter counts."""
-        if spent > self.thresholds.query and job.want != DESCRIBE:
-            say(self.thresholds.slow_query(self._fleet.name, job, spent))
+        """Look at an executemany or a script, and count it: as one call that writes."""
+        if job.want == DESCRIBE:
+            return
+        wait, rows, meter = job.sent - job.started, len(job.gathered or ()), self._fleet.meter
+        meter.tell(wait, spent, rows, False)
+        if job.label is not None:
+            meter.labelled(job.label).tell(wait, spent, rows, False)
+        self._compare(job, wait, spent)
+
+    def _compare(self, job: Job, wait: float, spent: float) -> None:
+        name, thresholds = self._fleet.name, self.thresholds
+        if wait > thresholds.acquire:
+            say(thresholds.slow_acquire(name, wait))
+        if spent > thresholds.query:
+            say(thresholds.slow_query(name, job, spent))
 
     def waited(self, seconds: float) -> None:
         """Look at how long somebody waited for a connection of his own."""

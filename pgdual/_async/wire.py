@@ -200,12 +200,13 @@ class Wire:
     def _tell_many(self, finished: list[Job], begun: float, step: float, lone: bool) -> int:
         placed = 0
         for job in finished:
-            if job.placed:
-                job.placed = False
-                placed += 1
+            placed += job.placed
+            job.placed = False
             if job.want <= STATUS:
                 self._fleet.measure(self, job, begun, step, lone)
                 lone = False
+            elif job.want > COMMAND:
+                self._fleet.watch.look_at_many(job, self._last - job.sent)
             begun += step
         return placed
 
@@ -231,8 +232,7 @@ class Wire:
 
     def _on_deadline(self) -> None:
         self._watch, self._timer = inf, None
-        moment = now()
-        rest = inf
+        moment, rest = now(), inf
         for job in list(self.pipeline.owed):
             if job.deadline <= moment:
                 self._expire(job)

@@ -195,7 +195,8 @@ def _wait_for_next(fleet: Fleet, job: Job, error: Exception, delay: float) -> No
             fleet.meter.errors += 1
             raise error
         sleep(delay)
-    job.sent = now()
+    # W1: what it has spent on earlier tries, it did not spend in line.
+    job.started = job.sent = now()
 
 
 def _late(database: str, job: Job) -> Exception:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Callable, Iterable, Sequence
+from collections.abc import Iterator, Callable
 from typing import Any
 
 from pgdual.core import health
@@ -79,19 +79,13 @@ class DB(Bulk, Backfills):
         transaction: Transaction | None = SCOPE.find(self, owner())
         return self.transaction(once=True) if transaction is None else transaction._only_once()
 
-    def _run_many(
-        self,
-        statement: Statement,
-        rows: Iterable[Sequence[Any]],
-        timeout: Timeout,
-        gathered: list[Any] | None = None,
-    ) -> int:
+    def _run_many(self, job: Job, timeout: Timeout) -> int:
         transaction: Transaction | None = SCOPE.find(self, owner())
         if transaction is not None:
-            return transaction._run_many(statement, rows, timeout, gathered)
-        check_place(statement, in_transaction=False)
+            return transaction._run_many(job, timeout)
+        check_place(job.statement, in_transaction=False)
         session = self._apart("its rows are read only once")
-        return int(session.whole(session.many, statement, rows, timeout, gathered))
+        return int(session.whole(session.many, job, timeout))
 
     def _lent(self, statement: Statement, work: Any, is_limited: bool) -> Any:
         transaction: Transaction | None = SCOPE.find(self, owner())

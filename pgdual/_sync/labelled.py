@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pgdual.core.job import Job
-from pgdual.core.statement import Statement
 
 from .queries import Queries, Timeout
 from .transaction import Transaction, Isolation
@@ -36,14 +35,8 @@ class Labelled(Queries):
         self.database._only_once()  # refused in a transaction
         return self.transaction(once=True)
 
-    def _run_many(
-        self,
-        statement: Statement,
-        rows: Iterable[Sequence[Any]],
-        timeout: Timeout,
-        gathered: list[Any] | None = None,
-    ) -> int:
-        return int(self.database._run_many(statement, rows, timeout, gathered))
+    def _run_many(self, job: Job, timeout: Timeout) -> int:
+        return int(self.database._run_many(job, timeout))
 
     def transaction(
         self,

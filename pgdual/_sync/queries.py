@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, overload
 
-from pgdual.core.job import SCRIPT, STATUS, Job
+from pgdual.core.job import MANY, SCRIPT, STATUS, Job
 from pgdual.core.record import Record
 from pgdual.core.rows import ROW, ROWS, VALUE
-from pgdual.core.statement import Kind, Statement, Statements, check_arguments, check_many
+from pgdual.core.statement import Kind, Statements, check_arguments, check_many
 
 from .call import DEFAULT, Default
 
@@ -21,17 +21,12 @@ class Queries:
     """fetch, fetchrow, fetchval, execute, executemany and fetchmany."""
 
     _statements: Statements
+    label: str | None = None  # what its calls are counted under, beside the whole
 
     def _run(self, job: Job, timeout: Timeout) -> Any:
         raise NotImplementedError
 
-    def _run_many(
-        self,
-        statement: Statement,
-        rows: Iterable[Sequence[Any]],
-        timeout: Timeout,
-        gathered: list[Any] | None = None,
-    ) -> int:
+    def _run_many(self, job: Job, timeout: Timeout) -> int:
         raise NotImplementedError
 
     def _only_once(self) -> Any:
@@ -45,6 +40,13 @@ class Queries:
         job = Job(want, statement, arguments)
         if idempotent:
             job.idempotent = True
+        return job
+
+    def _job_of_many(self, sql: str, rows: Iterable[Sequence[Any]], gathered: list[Any] | None = None) -> Job:
+        statement = self._statements.get(sql)
+        check_many(statement)
+        job = Job(MANY, statement)
+        job.feed, job.gathered, job.label = rows, gathered, self.label
         return job
 
     @overload
@@ -160,9 +162,7 @@ class Queries:
         if once:
             with self._only_once() as tx:
                 return int(tx.executemany(sql, rows, timeout=timeout))
-        statement = self._statements.get(sql)
-        check_many(statement)
-        return self._run_many(statement, rows, timeout)
+        return self._run_many(self._job_of_many(sql, rows), timeout)
 
     def fetchmany(
         self, sql: str, rows: Iterable[Sequence[Any]], timeout: Timeout = DEFAULT
@@ -178,8 +178,6 @@ class Queries:
         Raises:
             UsageError: A row does not fit; it is numbered (from 1), and nothing stays done.
         """
-        statement = self._statements.get(sql)
-        check_many(statement)
         returned: list[Record] = []
-        self._run_many(statement, rows, timeout, returned)
+        self._run_many(self._job_of_many(sql, rows, returned), timeout)
         return returned

@@ -63,7 +63,7 @@ class Replay:
                     self._begin_anew(cause, job.deadline)
                     self._rerun(log, job.deadline, error)
                     session.pending = (*session.pending, *pending)
-                    job.prelude = ()
+                    job.prelude, job.started = (), now()
                     value = act(job)
                     break
                 except Exception as another:
@@ -150,7 +150,7 @@ class Replay:
                 continue
             self._check_stopped()
             twin = again(step)
-            twin.started, twin.deadline = now(), deadline
+            twin.deadline, twin.started = deadline, now()
             found = self._differs(step, twin)
             if found is not None:
                 sql = " ".join(step.statement.sql.split())

@@ -7,7 +7,6 @@ A block inside a block is a savepoint (T4). The innermost block of the running t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -34,7 +33,6 @@ class Transaction(Bulk):
     block joins it.
     """
 
-    label: str | None = None
     _hold: Any = None  # of the watch over leaks
 
     def __init__(
@@ -155,16 +153,10 @@ class Transaction(Bulk):
             check_place(job.statement, in_transaction=True)
         return session.perform(self, job, timeout)
 
-    def _run_many(
-        self,
-        statement: Statement,
-        rows: Iterable[Sequence[Any]],
-        timeout: Timeout,
-        gathered: list[Any] | None = None,
-    ) -> int:
+    def _run_many(self, job: Job, timeout: Timeout) -> int:
         self._check_open()
-        check_place(statement, in_transaction=True)
-        return int(self._session.many(self, statement, rows, timeout, gathered))
+        check_place(job.statement, in_transaction=True)
+        return int(self._session.many(self, job, timeout))
 
     def _lent(self, statement: Statement, work: Any, is_limited: bool) -> Any:
         self._check_open()

@@ -146,7 +146,7 @@ def again(job: Job) -> Job:
     """Return a job that says what *job* said."""
     twin = Job(job.want, job.statement)
     twin.buffers, twin.formats, twin.feed = job.buffers, job.formats, job.feed
-    twin.keeps = True
+    twin.keeps, twin.label = True, job.label
     return twin
 
 

@@ -14,6 +14,7 @@ from pgdual._async.db import AsyncDB
 from pgdual._async.transaction import AsyncTransaction
 from pgdual._sync.db import DB
 from pgdual._sync.transaction import Transaction
+from pgdual.core.job import MANY
 
 # database, face, operation, seconds, type of the error or ""
 Record = Callable[[str, str, str, float, str], None]
@@ -36,12 +37,11 @@ class Faces:
         """Listen from now on."""
         waiting: tuple[type, ...] = (AsyncDB, AsyncTransaction)
         blocking: tuple[type, ...] = (DB, Transaction)
-        for kind in waiting:
-            self._put(kind, "_run", self._async_run)
-            self._put(kind, "_run_many", self._async_many)
-        for kind in blocking:
-            self._put(kind, "_run", self._run)
-            self._put(kind, "_run_many", self._many)
+        for name in ("_run", "_run_many"):
+            for kind in waiting:
+                self._put(kind, name, self._async_run)
+            for kind in blocking:
+                self._put(kind, name, self._run)
 
     def _put(self, kind: type, name: str, make: Callable[[Any], Any]) -> None:
         original = getattr(kind, name)
@@ -54,7 +54,19 @@ class Faces:
             kind, name, original = self._before.pop()
             setattr(kind, name, original)
 
-    def _ended(self, name: str, face: str, operation: str, started: float, error: Any, span: Any) -> None:
+    def _begun(self, target: Any, job: Any) -> tuple[str, str, float, Any]:
+        """Return the database, the operation, the time and the span of a call that begins."""
+        job.told = True
+        is_many = job.want == MANY
+        name, verb = _name(target), job.statement.verb
+        operation = f"BATCH {verb}" if is_many else verb
+        spans, span = self._spans, None
+        if spans is not None:
+            span = spans.begin(name, operation, job.statement, None if is_many else job)
+        return name, operation, now(), span
+
+    def _ended(self, face: str, begun: tuple[str, str, float, Any], error: Any = None) -> None:
+        name, operation, started, span = begun
         if self._record is not None:
             kind = "" if error is None else kind_of(error)
             self._record(name, face, operation, now() - started, kind)
@@ -62,93 +74,34 @@ class Faces:
             self._spans.end(span, error)
 
     def _async_run(self, original: Any) -> Any:
-        ended, spans = self._ended, self._spans
-
-        async def run(self: Any, job: Any, timeout: Any) -> Any:
+        async def run(target: Any, job: Any, timeout: Any) -> Any:
             if "told" in job.__dict__:
-                return await original(self, job, timeout)
-            job.told = True
-            name, operation, started = _name(self), job.statement.verb, now()
-            span = None if spans is None else spans.begin(name, operation, job.statement, job)
+                return await original(target, job, timeout)
+            begun = self._begun(target, job)
             try:
-                value = await original(self, job, timeout)
+                value = await original(target, job, timeout)
             except BaseException as error:
-                ended(name, "async", operation, started, error, span)
+                self._ended("async", begun, error)
                 raise
-            ended(name, "async", operation, started, None, span)
+            self._ended("async", begun)
             return value
 
         return run
 
     def _run(self, original: Any) -> Any:
-        ended, spans = self._ended, self._spans
-
-        def run(self: Any, job: Any, timeout: Any) -> Any:
+        def run(target: Any, job: Any, timeout: Any) -> Any:
             if "told" in job.__dict__:
-                return original(self, job, timeout)
-            job.told = True
-            name, operation, started = _name(self), job.statement.verb, now()
-            span = None if spans is None else spans.begin(name, operation, job.statement, job)
+                return original(target, job, timeout)
+            begun = self._begun(target, job)
             try:
-                value = original(self, job, timeout)
+                value = original(target, job, timeout)
             except BaseException as error:
-                ended(name, "sync", operation, started, error, span)
+                self._ended("sync", begun, error)
                 raise
-            ended(name, "sync", operation, started, None, span)
+            self._ended("sync", begun)
             return value
 
         return run
-
-    def _async_many(self, original: Any) -> Any:
-        ended, spans = self._ended, self._spans
-
-        async def run_many(self: Any, statement: Any, rows: Any, timeout: Any, *more: Any) -> Any:
-            if isinstance(rows, _Told):
-                return await original(self, statement, rows.rows, timeout, *more)
-            name, operation, started = _name(self), f"BATCH {statement.verb}", now()
-            span = None if spans is None else spans.begin(name, operation, statement, None)
-            try:
-                touched = await original(self, statement, _told(self, rows), timeout, *more)
-            except BaseException as error:
-                ended(name, "async", operation, started, error, span)
-                raise
-            ended(name, "async", operation, started, None, span)
-            return touched
-
-        return run_many
-
-    def _many(self, original: Any) -> Any:
-        ended, spans = self._ended, self._spans
-
-        def run_many(self: Any, statement: Any, rows: Any, timeout: Any, *more: Any) -> Any:
-            if isinstance(rows, _Told):
-                return original(self, statement, rows.rows, timeout, *more)
-            name, operation, started = _name(self), f"BATCH {statement.verb}", now()
-            span = None if spans is None else spans.begin(name, operation, statement, None)
-            try:
-                touched = original(self, statement, _told(self, rows), timeout, *more)
-            except BaseException as error:
-                ended(name, "sync", operation, started, error, span)
-                raise
-            ended(name, "sync", operation, started, None, span)
-            return touched
-
-        return run_many
-
-
-class _Told:
-    """The rows of an executemany that is being told of already; iterated where no transaction takes it."""
-
-    def __init__(self, rows: Any) -> None:
-        self.rows = rows
-
-    def __iter__(self) -> Any:
-        return iter(self.rows)
-
-
-def _told(target: Any, rows: Any) -> Any:
-    # Only a database hands an executemany on, to the transaction that is open.
-    return _Told(rows) if isinstance(target, (AsyncDB, DB)) else rows
 
 
 def _name(target: Any) -> str:

@@ -142,12 +142,31 @@ end $$
 async def test_a_retried_call_did_not_wait_for_the_pool(
     db: AsyncDB, main_dsn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """W2: the time that a call spent on a first run which was rolled back is not blamed on the pool."""
+    """W1, W2: the time that a call spent on a first run which was rolled back is not blamed on the pool."""
     outside(main_dsn, ONCE)
     assert await db.fetchval("select once()") == 7
     assert db.stats()["resent"] == 1
+    assert db.stats()["acquire"]["max"] < 100
     assert len(said(caplog, "SLOW QUERY")) == 1
     assert said(caplog, "SLOW ACQUIRE") == []
+
+
+async def test_a_replay_did_not_wait_for_the_pool(
+    db: AsyncDB, main_dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """W1, W2: what is said again in a replay has its label and its own times, and waited for nobody."""
+    outside(main_dsn, "create table t (id int, n int); insert into t values (1, 0), (2, 0)")
+    labelled = db.labelled("replayed")
+    async with labelled.transaction("repeatable read") as tx:
+        assert await tx.fetchval("select n from t where id = $1", 1) == 0
+        outside(main_dsn, "update t set n = 1 where id = 2")
+        await tx.execute("update t set n = n + 1 where id = $1", 2)
+        await tx.executemany("update t set n = n + $1 where id = $2", [(1, 1), (1, 2)])
+    assert tx.replays == 1
+    assert said(caplog, "SLOW ACQUIRE") == []
+    assert db.stats()["acquire"]["max"] < 5000
+    # The update that failed and what was said again are calls of their own.
+    assert labelled.stats()["calls"] == db.stats()["calls"] == 5
 
 
 async def test_a_breaker_that_opens(caplog: pytest.LogCaptureFixture) -> None:
@@ -275,12 +294,29 @@ async def test_labels(db: AsyncDB) -> None:
         await tx.fetchrow("select id from t")
         await db.fetchval("select 1")
     stats = orders.stats()
-    assert (stats["label"], stats["calls"], stats["transactions"]) == ("place_order", 4, 1)
-    assert db.stats()["calls"] == 6
+    assert (stats["label"], stats["calls"], stats["transactions"]) == ("place_order", 5, 1)
+    assert db.stats()["calls"] == 7
     assert db.stats()["transactions"] == 1
     assert db.stats()["labels"]["place_order"]["rows"] == stats["rows"] == 5
-    assert (stats["read"]["count"], stats["write"]["count"]) == (3, 1)
+    assert (stats["read"]["count"], stats["write"]["count"]) == (3, 2)
     assert repr(orders).endswith(" place_order of main>")
+
+
+async def test_many_rows_and_scripts_are_one_call_each(db: AsyncDB) -> None:
+    """W1: an executemany, a fetchmany and a script are one write each, also under their label."""
+    jobs = db.labelled("batch")
+    await jobs.execute("create table t (id int); create table u (id int)")
+    rows = [(number,) for number in range(1, 1201)]
+    slow = "insert into t select $1::int from pg_sleep(case $1::int when 7 then 0.05 else 0 end)"
+    await jobs.executemany(slow, rows)
+    async with jobs.transaction() as tx:
+        assert len(await tx.fetchmany("insert into u values ($1) returning id", rows)) == 1200
+        await tx.execute("select 1; select 2")
+    for stats in (jobs.stats(), db.stats()):
+        assert (stats["calls"], stats["write"]["count"], stats["acquire"]["count"]) == (4, 4, 4)
+        assert stats["rows"] == 1200  # that came back
+        assert stats["write"]["max"] >= 50
+        assert stats["acquire"]["max"] < 5000
 
 
 async def test_a_label_is_in_the_line(db: AsyncDB, caplog: pytest.LogCaptureFixture) -> None:
