@@ -111,20 +111,27 @@ class AsyncWatch:
         # As many are active as are needed for a line exactly when fewer than so many are idle.
         lanes.few = max(len(lanes.wires) - self._needed + 1, 0)
         if len(lanes.idle) < lanes.few:
-            self.dwindled()
+            self._reach()
 
     def dwindled(self) -> None:
-        """Hear that too few connections are idle; the fleet's lock is held, so it is said beside it."""
-        if self._crossing.rise():
-            background(self._say_exhausted, self._fleet.lanes.active)
+        """Hear that one was taken and too few connections are left idle; the fleet's lock is held."""
+        lanes = self._fleet.lanes
+        if len(lanes.idle) == lanes.few - 1:
+            self._crossing.fall()  # before that one was taken there were enough
+        self._reach()
+
+    def _reach(self) -> None:
+        crossing = self._crossing
+        if not crossing.is_over and crossing.rise(now()):
+            background(self._say_exhausted, self._fleet.lanes.active)  # not while the lock is held
 
     async def _say_exhausted(self, active: int) -> None:
         say(self.thresholds.exhausted(self._fleet.name, active, self._fleet.max_size))
 
     def tick(self) -> None:
-        """Look, every second or so, whether the pool has recovered, and who holds something too long."""
+        """Look, every second or so, who holds something too long, and whether the pool has recovered."""
         if self._fleet.lanes.active < self._needed:
-            self._crossing.fall()
+            self._crossing.fall()  # it may be used up again by a connection that is lost, too
         limit = self.thresholds.leak
         if limit is None:
             return

@@ -21,6 +21,8 @@ from .rows import ROW, ROWS, VALUE
 WIDTH = 64
 MOST = 20
 LENGTH = 1000
+# How long nothing more is said of a pool that crosses the threshold, for it may with every call.
+QUIET = 1.0  # seconds
 # What a call was, by what it wanted of its result.
 OPERATIONS = {
     ROWS: "FETCH",
@@ -171,17 +173,21 @@ def opened(database: str, failures: int, seconds: float) -> Line:
 
 
 class Crossing:
-    """Whether a pool is used up, said once: again only after it was seen to be less used."""
+    """Whether a pool is used up: said once a crossing, but not of each where one follows the other."""
 
-    __slots__ = ("is_over",)
+    __slots__ = ("_said", "is_over")
 
     def __init__(self) -> None:
         self.is_over = False
+        self._said = -inf
 
-    def rise(self) -> bool:
-        """Hear that the threshold is reached; return True if it was not before."""
+    def rise(self, moment: float) -> bool:
+        """Hear that the threshold is reached at *moment*; return True if that is to be said."""
         before, self.is_over = self.is_over, True
-        return not before
+        if before or moment < self._said + QUIET:
+            return False
+        self._said = moment
+        return True
 
     def fall(self) -> None:
         """Hear that less is used than the threshold."""

@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from pgdual.aio import AsyncClient, AsyncDB
+from pgdual.core import thresholds
 from pgdual.errors import PoolTimeoutError, QueryTimeoutError
 from pgdual.settings import DatabaseSettings, Settings
 
@@ -204,14 +205,18 @@ async def test_a_long_transaction(db: AsyncDB, caplog: pytest.LogCaptureFixture)
     )
 
 
-async def test_exhaustion_is_said_once_a_crossing(main_dsn: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_exhaustion_is_said_once_a_crossing(
+    main_dsn: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """W2: a pool that is used up says so once, however many calls wait, and again at the next crossing."""
+    monkeypatch.setattr(thresholds, "QUIET", 0.0)
     async with watched(main_dsn, pool=4, pool_exhaustion_threshold=0.5) as client:
         db = client["main"]
         await wait_until(lambda: db.stats()["pool"]["idle"] == 4)
         async with db.connection():
             assert said(caplog, "POOL EXHAUSTION") == []
             for crossing in (1, 2):
+                await wait_until(lambda: db.stats()["pool"]["idle"] == 3)
                 async with db.connection():
                     await wait_until(lambda: said(caplog, "POOL EXHAUSTION"))
                     await gather(*[lambda: db.execute("select pg_sleep(0.02)") for _ in range(20)])
@@ -221,8 +226,6 @@ async def test_exhaustion_is_said_once_a_crossing(main_dsn: str, caplog: pytest.
                         "[POOL EXHAUSTION] main pool at 2/4 active connections (50% usage, 2 free)"
                     )
                     assert (fields(record)["active"], fields(record)["max_size"]) == (2, 4)
-                # Seen to be less used by the keeper, which looks once a second.
-                await wait_until(lambda: not db._fleet.watch._crossing.is_over)  # type: ignore[union-attr]
                 caplog.clear()
 
 

@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 from pgdual.sync import Client, DB
+from pgdual.core import thresholds
 from pgdual.errors import PoolTimeoutError, QueryTimeoutError
 from pgdual.settings import DatabaseSettings, Settings
 
@@ -205,14 +206,18 @@ def test_a_long_transaction(db: DB, caplog: pytest.LogCaptureFixture) -> None:
     )
 
 
-def test_exhaustion_is_said_once_a_crossing(main_dsn: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_exhaustion_is_said_once_a_crossing(
+    main_dsn: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """W2: a pool that is used up says so once, however many calls wait, and again at the next crossing."""
+    monkeypatch.setattr(thresholds, "QUIET", 0.0)
     with watched(main_dsn, pool=4, pool_exhaustion_threshold=0.5) as client:
         db = client["main"]
         wait_until(lambda: db.stats()["pool"]["idle"] == 4)
         with db.connection():
             assert said(caplog, "POOL EXHAUSTION") == []
             for crossing in (1, 2):
+                wait_until(lambda: db.stats()["pool"]["idle"] == 3)
                 with db.connection():
                     wait_until(lambda: said(caplog, "POOL EXHAUSTION"))
                     gather(*[lambda: db.execute("select pg_sleep(0.02)") for _ in range(20)])
@@ -222,8 +227,6 @@ def test_exhaustion_is_said_once_a_crossing(main_dsn: str, caplog: pytest.LogCap
                         "[POOL EXHAUSTION] main pool at 2/4 active connections (50% usage, 2 free)"
                     )
                     assert (fields(record)["active"], fields(record)["max_size"]) == (2, 4)
-                # Seen to be less used by the keeper, which looks once a second.
-                wait_until(lambda: not db._fleet.watch._crossing.is_over)  # type: ignore[union-attr]
                 caplog.clear()
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pgdual.core.job import MANY, SCRIPT, STATUS, Job
 from pgdual.core.rows import ROW, ROWS, VALUE
 from pgdual.core.statement import Statement
-from pgdual.core.thresholds import LENGTH, MOST, WIDTH, Crossing, Thresholds, opened, plain
+from pgdual.core.thresholds import LENGTH, MOST, QUIET, WIDTH, Crossing, Thresholds, opened, plain
 from pgdual.settings import Settings
 
 SHOWING = Thresholds(1.0, 0.5, 2.0, 0.9, 30.0, True)
@@ -184,9 +184,13 @@ def test_how_many_are_too_many(share, max_size, needed):
     assert Thresholds(exhaustion=share).needed(max_size) == needed
 
 
-def test_a_crossing_is_told_once():
-    """W2: once per crossing: not again while it lasts, again after it was over."""
+def test_a_crossing_is_said_once():
+    """W2: exhaustion is told of when it is reached, not while it lasts, and once in a while at the most."""
     crossing = Crossing()
-    assert [crossing.rise(), crossing.rise()] == [True, False]
+    assert [crossing.rise(5.0), crossing.rise(9.0)] == [True, False]
     crossing.fall()
-    assert crossing.rise()
+    assert crossing.rise(9.0)
+    crossing.fall()
+    assert not crossing.rise(9.0 + QUIET / 2)
+    crossing.fall()
+    assert crossing.rise(9.0 + QUIET)
