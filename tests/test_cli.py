@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from pgdual.cli.app import app
 from pgdual.cli.checks import CHECKS
-from pgdual.embedded import Postgres
+from pgdual.embedded import Postgres, Template
 
 from ._sync.clients import outside
 from ._sync.runtime import wait_until
@@ -270,7 +270,50 @@ def test_every_check_is_read_only(check, main_dsn: str) -> None:
     """No check needs more than to read."""
     with psycopg.connect(main_dsn, options="-c default_transaction_read_only=on") as connection:
         if check.needs is None or connection.execute(check.needs).fetchone():
-            connection.execute(check.sql, {"longer_than": 1.0, "min_bytes": 0})
+            connection.execute(check.sql, {"longer_than": 1.0, "slower_than_ms": 1.0, "min_bytes": 0})
+
+
+def slow_ones(run, dsn: str) -> list[dict[str, str]]:
+    """Return what `doctor` finds about slow statements, which it was able to look at."""
+    result = run("doctor", "--json", "--slower-than-ms", "20", POSTGRES_DSN=dsn)
+    (report,) = json.loads(result.output).values()
+    assert report["not_looked_at"] == []
+    return [one for one in report["findings"] if one["title"] == "slow statement"]
+
+
+def test_slow_statements(run, template: Template) -> None:
+    """Slow statements are found where the extension is, in any schema, and the SQL given for each runs."""
+    with template.postgres({"shared_preload_libraries": "pg_stat_statements"}) as server:
+        dsn = server.create_database("shop")
+        assert slow_ones(run, dsn) == []  # it was loaded, and not made
+        outside(dsn, "create role clerk login; grant pg_read_all_stats to clerk; create schema tools")
+        outside(dsn, "grant usage on schema tools to clerk; create extension pg_stat_statements schema tools")
+        outside(dsn, "select tools.pg_stat_statements_reset()")
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            for number in range(3):
+                connection.execute("select %s::int, pg_sleep(0.03)", [number])
+        outside(dsn, "do $$ begin perform pg_sleep(0.03); end $$")
+        outside(dsn, f"select pg_sleep(0.03), {' + '.join(['1'] * 600)}")  # longer than what is shown
+        outside(dsn, "select 1")
+        outside(server.dsn, "select pg_sleep(0.03)")  # in another database
+        found = {one["what"].split("`")[1][:28]: one for one in slow_ones(run, dsn)}
+        wanted = {
+            "select $1::int, pg_sleep($2)",
+            "do $$ begin perform pg_sleep",
+            "select pg_sleep($1), $2 + $3",
+        }
+        assert wanted <= found.keys()
+        assert "select pg_sleep($1)" not in found
+        words = found["select $1::int, pg_sleep($2)"]["what"]
+        assert re.match(r"\d+ ms on average, 3 calls, 0\.\d s in all: ", words)
+        with psycopg.connect(dsn, options="-c search_path=tools") as connection:
+            for one in found.values():
+                assert connection.pgconn.exec_(one["fix"].encode()).ntuples > 0, one["fix"]
+        assert len(slow_ones(run, dsn.replace("postgres@", "clerk@"))) >= 3
+        del server.settings["shared_preload_libraries"]
+        server.stop()
+        server.start()
+        assert slow_ones(run, dsn) == []  # it was made, and is not loaded
 
 
 def test_a_role_without_rights(run, main_dsn: str) -> None:

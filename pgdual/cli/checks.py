@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -9,6 +10,7 @@ from typing import Any, LiteralString
 from pgdual.core.thresholds import plain
 
 WIDTH = 120  # characters of a statement that are shown
+_QUERY = re.compile(r"(SELECT|INSERT|UPDATE|DELETE|MERGE|VALUES|WITH|TABLE)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,14 @@ def _short(sql: str | None) -> str:
 def _end(pid: int, state: str | None) -> str:
     # What is idle in a transaction has nothing to cancel.
     return f"SELECT {'pg_cancel_backend' if state == 'active' else 'pg_terminate_backend'}({pid});"
+
+
+def _explained(sql: str, number: int, has_generic_plan: bool) -> str:
+    # What was cut or masked, or is no query, cannot be explained as it stands here.
+    text = " ".join(sql.split())
+    if has_generic_plan and plain(sql) == text and "--" not in sql and _QUERY.match(text):
+        return f"EXPLAIN (GENERIC_PLAN) {text};"
+    return f"SELECT query FROM pg_stat_statements WHERE queryid = {number};  -- then EXPLAIN it"  # noqa: S608 - shown, not run
 
 
 def _naming(table: str) -> str:
@@ -86,18 +96,26 @@ SESSIONS = Check(
 STATEMENTS = Check(
     "slow statement",
     """
-    SELECT queryid, query, calls, mean_exec_time AS mean, total_exec_time AS total
+    SELECT queryid, query, calls, mean_exec_time AS mean, total_exec_time AS total,
+        current_setting('server_version_num')::int >= 160000 AS has_generic_plan
     FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
-    WHERE d.datname = current_database() AND mean_exec_time > 100 ORDER BY total DESC LIMIT 10
+    WHERE d.datname = current_database() AND mean_exec_time > %(slower_than_ms)s
+        AND queryid IS NOT NULL -- of another role, which this one may not look at
+    ORDER BY total DESC LIMIT 10
     """,
     lambda row: (
         f"{row.mean:.0f} ms on average, {row.calls} calls, {row.total / 1e3:.1f} s in all: "
         f"`{_short(row.query)}`"
     ),
-    lambda row: f"EXPLAIN (GENERIC_PLAN) {_short(row.query)};",
+    lambda row: _explained(row.query, row.queryid, row.has_generic_plan),
+    # Its settings are there only where it was loaded with the server, else the view raises. It may be in a
+    # schema of its own; the path is that of this transaction.
     needs="""
-    SELECT 1 FROM pg_extension WHERE extname = 'pg_stat_statements'
-    AND current_setting('shared_preload_libraries') LIKE '%pg_stat_statements%'
+    SELECT set_config('search_path', concat_ws(', ', nullif(current_setting('search_path'), ''),
+        quote_ident(nspname)), true)
+    FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace
+    WHERE extname = 'pg_stat_statements'
+        AND EXISTS (SELECT 1 FROM pg_settings WHERE name = 'pg_stat_statements.max')
     """,
 )
 UNUSED = Check(

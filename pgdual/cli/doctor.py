@@ -18,6 +18,9 @@ _RIGHTS = "SELECT pg_has_role(current_user, 'pg_read_all_stats', 'MEMBER') AS ma
 def doctor(
     database: Annotated[list[str] | None, typer.Argument(help="Databases; all that have a DSN.")] = None,
     longer_than: Annotated[float, typer.Option(min=0, help="Seconds from which a session is long.")] = 60.0,
+    slower_than_ms: Annotated[
+        float, typer.Option(min=0, help="Milliseconds on average from which a statement is slow.")
+    ] = 100.0,
     min_size_mb: Annotated[
         float, typer.Option(min=0, help="Smaller tables and indexes are passed over.")
     ] = 1.0,
@@ -31,7 +34,11 @@ def doctor(
     Example: pgdual doctor main --longer-than 30
     """
     settings, names = settings_of(database)
-    options = {"longer_than": longer_than, "min_bytes": int(min_size_mb * 1024 * 1024)}
+    options = {
+        "longer_than": longer_than,
+        "slower_than_ms": slower_than_ms,
+        "min_bytes": int(min_size_mb * 1024 * 1024),
+    }
     results = {name: examined(settings.database(name), options) for name in names}
     if as_json:
         plain = {

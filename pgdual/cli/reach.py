@@ -65,8 +65,9 @@ def connected(database: DatabaseSettings, what: str) -> Iterator[psycopg.Connect
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an error says as one line."""
-    return " ".join(str(error).split())
+    """Return what an error says as one line; of the server's own the first, without the text of the query."""
+    said = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return " ".join((said or str(error)).split())
 
 
 def columns(rows: Sequence[Sequence[object]]) -> list[str]:
