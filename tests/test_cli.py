@@ -8,9 +8,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+import typer
 from psycopg import sql
 from typer.testing import CliRunner, Result
 
@@ -49,12 +51,32 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 # -- every command -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["demo", "config", "health", "pool-plan", "doctor", "top"])
-def test_every_help_has_an_example(run, command: str) -> None:
-    """Each command's help shows it in use."""
-    result = run(command, "--help")
+def names_of(command: Any) -> Iterator[list[str]]:
+    """Yield the words that lead to a command and to each below it."""
+    yield []
+    for name, below in getattr(command, "commands", {}).items():
+        yield from ([name, *rest] for rest in names_of(below))
+
+
+COMMANDS = list(names_of(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_help_has_an_example(run, words: list[str]) -> None:
+    """The help of each command shows it in use."""
+    result = run(*words, "--help")
     assert result.exit_code == 0
-    assert re.search(rf"Example: .*pgdual {command}", result.output)
+    assert re.search(rf"Example: .*{' '.join(['pgdual', *words])}", result.output)
+
+
+@pytest.mark.parametrize(("typed", "offered"), [("pgdual h", "health"), ("pgdual migrate up", "upgrade")])
+def test_the_shell_completes(typed: str, offered: str) -> None:
+    """A shell that asks is told what may follow, and `--show-completion` how it is to ask."""
+    asked = {"_PGDUAL_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    result = CliRunner().invoke(app, [], prog_name="pgdual", env=asked)
+    assert result.output.split() == [offered]
+    shown = CliRunner().invoke(app, ["--show-completion", "bash"], prog_name="pgdual")
+    assert "complete -o default -F _pgdual_completion pgdual" in shown.output
 
 
 @pytest.mark.parametrize(
@@ -79,12 +101,14 @@ def test_no_dsn(run, command: str) -> None:
     assert "Use one of main, vb, reference" in run(command, "other").output
 
 
-@pytest.mark.parametrize(("command", "code"), [("health", 1), ("pool-plan", 1), ("doctor", 2)])
+@pytest.mark.parametrize(
+    ("command", "code"), [("health", 1), ("pool-plan", 1), ("doctor", 2), ("schema status", 1)]
+)
 def test_an_unreachable_server(run, command: str, code: int) -> None:
     """A server that cannot be reached is one line with the reason."""
-    result = run(command, POSTGRES_DSN=NOWHERE)
+    result = run(*command.split(), POSTGRES_DSN=NOWHERE, PG_POOL_TIMEOUT_SEC="1")
     assert result.exit_code == code
-    assert len([line for line in result.output.splitlines() if "refused" in line]) == 1
+    assert len([line for line in result.output.splitlines() if "Connection refused" in line]) == 1
     assert "Traceback" not in result.output
 
 

@@ -100,13 +100,15 @@ class AsyncFleet(AsyncSupply):
             wire.release()
 
     def _full(self) -> str:
-        lanes = self.lanes
-        reason = f"; the last attempt to connect failed: {self.last_error}" if self.last_error else ""
+        lanes, advice = self.lanes, self._why() or "; shorten transactions, or raise PG_POOL_MAX_SIZE"
         return (
             f"no connection to {self.name!r} within {self.acquire_timeout} s: {lanes.active} of "
             f"{len(lanes.wires)} in use, {self.growing} being made, {self.max_size} allowed, "
-            f"{lanes.in_line} still waiting{reason}; shorten transactions, or raise PG_POOL_MAX_SIZE"
+            f"{lanes.in_line} still waiting{advice}"
         )
+
+    def _why(self) -> str:
+        return f"; the last attempt to connect failed: {self.last_error}" if self.last_error else ""
 
     @critical
     def keep(self, wire: Any) -> None:
@@ -230,7 +232,7 @@ class AsyncFleet(AsyncSupply):
             self.meter.refused += 1
             raise CircuitOpenError(
                 f"{self.name}: refused at once, the database did not answer {self.breaker.failures} times "
-                f"in a row; the next probe is let through in {wait:.1f} s",
+                f"in a row; the next probe is let through in {wait:.1f} s{self._why()}",
                 wait,
             )
 

@@ -16,7 +16,9 @@ from pgdual.cli.reach import columns
 from pgdual.errors import UndefinedTable, UsageError
 from pgdual.sync import DB, Client
 
-app = typer.Typer(help="Backfills: batches that can be interrupted.")
+app = typer.Typer(
+    help="Backfills: batches that can be interrupted.\n\nExample: pgdual backfill run totals.py:TOTALS"
+)
 HEADINGS = ("name", "rows", "done", "last key", "updated")
 EVERY = 10.0  # seconds between two lines where nobody watches
 Database = Annotated[str, typer.Option(help="The database.")]

@@ -12,7 +12,7 @@ import typer
 from pgdual.cli.errors import told
 from pgdual.sync import client
 
-app = typer.Typer(no_args_is_help=True, help="Run migrations, each once.")
+app = typer.Typer(no_args_is_help=True, help="Run migrations, each once.\n\nExample: pgdual migrate upgrade")
 
 DATABASE = typer.Option("--database", "-d", help="Which database: main, vb, or one of PGDUAL_DATABASES.")
 FOLDER = typer.Option("--folder", "-f", help="Where each database has its folder of migrations.")
@@ -38,7 +38,10 @@ def upgrade(
     database: Database = "main",
     folder: Folder = HERE,
 ) -> None:
-    """Run the migrations up to REVISION, each in a transaction of its own."""
+    """Run the migrations up to REVISION, each in a transaction of its own.
+
+    Example: pgdual migrate upgrade --database vb
+    """
     with told():
         _migrations().upgrade(client[database], folder / database, revision, typer.echo)
         _say_where(database, folder)
@@ -50,7 +53,10 @@ def downgrade(
     database: Database = "main",
     folder: Folder = HERE,
 ) -> None:
-    """Take migrations back down to REVISION."""
+    """Take migrations back down to REVISION.
+
+    Example: pgdual migrate downgrade 0001
+    """
     with told():
         _migrations().downgrade(client[database], folder / database, revision, typer.echo)
         _say_where(database, folder)
@@ -64,14 +70,20 @@ def _say_where(database: str, folder: Path) -> None:
 
 @app.command()
 def current(database: Database = "main", folder: Folder = HERE) -> None:
-    """Show which migration the database is at."""
+    """Show which migration the database is at.
+
+    Example: pgdual migrate current --database vb
+    """
     with told():
         _say_where(database, folder)
 
 
 @app.command()
 def history(database: Database = "main", folder: Folder = HERE) -> None:
-    """Show all migrations from the first to the last, with a star at the database's."""
+    """Show all migrations from the first to the last, with a star at the database's.
+
+    Example: pgdual migrate history
+    """
     with told():
         state = _migrations().state(client[database], folder / database)
         for revision, doc in state.history:
@@ -80,7 +92,10 @@ def history(database: Database = "main", folder: Folder = HERE) -> None:
 
 @app.command()
 def check(database: Database = "main", folder: Folder = HERE) -> None:
-    """Exit with 1 unless the database is at the last migration."""
+    """Exit with 1 unless the database is at the last migration.
+
+    Example: pgdual migrate check && granian --interface asgi app:app
+    """
     with told():
         state = _migrations().state(client[database], folder / database)
         _say_where(database, folder)
@@ -95,6 +110,9 @@ def new(
     database: Database = "main",
     folder: Folder = HERE,
 ) -> None:
-    """Make an empty migration after the last one."""
+    """Make an empty migration after the last one.
+
+    Example: pgdual migrate new "orders have a note"
+    """
     with told():
         typer.echo(_migrations().new(database, folder / database, message))

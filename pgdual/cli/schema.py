@@ -10,7 +10,10 @@ import typer
 from pgdual.cli.errors import told
 from pgdual.sync import run_schema_from_file, schema_status
 
-app = typer.Typer(no_args_is_help=True, help="Run schema files, each once.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Run schema files, each once.\n\nExample: pgdual schema apply schemas/tradecore.sql",
+)
 
 DATABASE = typer.Option("--database", "-d", help="Which database: main, vb, or one of PGDUAL_DATABASES.")
 REPEATABLE = typer.Option("--repeatable", help="Run it again if it has changed.")
@@ -25,6 +28,8 @@ def apply(
     """Run FILE in one transaction, unless it has run already.
 
     Exits with 1 when it fails; then nothing of its transaction stays.
+
+    Example: pgdual schema apply schemas/tradecore_vb.sql --database vb
     """
     with told():
         done = run_schema_from_file(file, database, repeatable)
@@ -34,7 +39,10 @@ def apply(
 
 @app.command()
 def status(database: Annotated[str, DATABASE] = "main") -> None:
-    """Show what has run, when, by whom and how long it took, and who holds the lock."""
+    """Show what has run, when, by whom and how long it took, and who holds the lock.
+
+    Example: pgdual schema status --database vb
+    """
     with told():
         found = schema_status(database)
         for row in found["files"]:
