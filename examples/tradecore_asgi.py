@@ -9,6 +9,7 @@ Without `--respawn-failed-workers` one worker that is killed ends the server. `P
 
     GET /            who answers, and how many users and accounts there are
     POST /users      a new user, with an account at the virtual broker
+    GET /health/live, /health/ready      for Kubernetes
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from pgdual.aio import close_all, db, open_all, run_schema_from_file, run_vb_schema, vb_db
+from pgdual.aio import client, close_all, db, open_all, run_schema_from_file, run_vb_schema, vb_db
+from pgdual.observe.probes import Probes
 
 SCHEMAS = Path(os.environ.get("SCHEMAS", Path(__file__).parents[1] / "schemas"))
 # So that pg_stat_activity says which worker a connection belongs to.
@@ -30,6 +32,7 @@ for variable in ("PG_APPLICATION_NAME", "VB_PG_APPLICATION_NAME"):
 
 logging.basicConfig(level=logging.INFO, format="%(process)d %(name)s %(message)s")
 logger = logging.getLogger("tradecore")
+probes = Probes(client)
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -39,6 +42,8 @@ async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     """Serve one request, or live one life."""
     if scope["type"] == "lifespan":
         await live(receive, send)
+    elif scope["path"].startswith("/health/"):
+        await probes(scope, receive, send)
     elif scope["type"] == "http":
         status, answer = await serve(scope["method"], scope["path"])
         headers = [(b"content-type", b"application/json")]

@@ -9,8 +9,14 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk import metrics
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    MetricExporter,
+    MetricExportResult,
+    PeriodicExportingMetricReader,
+)
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -22,6 +28,7 @@ from pgdual.observe.opentelemetry import OpenTelemetry
 from ._async import clients as aio
 from ._sync import clients as sync
 
+CUMULATIVE = AggregationTemporality.CUMULATIVE
 SECRET = "h7unt3r2"
 NINE = {
     f"db.client.connection.{name}"
@@ -35,8 +42,8 @@ NINE = {
 class Kept(MetricExporter):
     """An exporter that keeps what it is given."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, temporality: AggregationTemporality) -> None:
+        super().__init__({metrics.Histogram: temporality})
         self.seen: list[Any] = []
 
     def export(self, metrics_data: Any, timeout_millis: float = 10_000, **_: Any) -> MetricExportResult:
@@ -53,9 +60,9 @@ class Kept(MetricExporter):
 class Told:
     """A telemetry with its exporters, in memory."""
 
-    def __init__(self, *clients: Any, **options: Any) -> None:
+    def __init__(self, *clients: Any, temporality: Any = CUMULATIVE, **options: Any) -> None:
         self.telemetry = OpenTelemetry(*clients, **options)
-        self._kept = Kept()
+        self._kept = Kept(temporality)
         self._spans = InMemorySpanExporter()
         reader = PeriodicExportingMetricReader(self.telemetry.exporter(self._kept), float("inf"))
         self.meters = MeterProvider([reader], shutdown_on_exit=False)
@@ -69,8 +76,12 @@ class Told:
         for resource in self._kept.seen[-1].resource_metrics:
             for scope in resource.scope_metrics:
                 for metric in scope.metrics:
-                    found.setdefault(metric.name, []).extend(metric.data.data_points)
+                    points = found.setdefault(metric.name, [])
+                    points.extend(metric.data.data_points)
                     assert metric.unit
+                    # Two points of one series would be one too many.
+                    series = {frozenset(point.attributes.items()) for point in points}
+                    assert len(series) == len(points), metric.name
         return found
 
     def spans(self) -> list[Any]:
@@ -138,6 +149,7 @@ async def test_metrics(main_dsn: str, told: Any) -> None:
         "server.address": "127.0.0.1",
         "server.port": int(main_dsn.rpartition(":")[2].partition("/")[0]),
         "pgdual.database": "main",
+        "pgdual.face": "async",
     }
     pool = {"db.client.connection.pool.name": "main"}
     assert named(points["db.client.connection.max"], **pool).value == 4
@@ -162,6 +174,46 @@ def test_metrics_of_the_blocking_face(main_dsn: str, told: Any) -> None:
     assert named(points["db.client.connection.timeouts"]).value == 1
     named(points["db.client.operation.duration"], **{"error.type": "PoolTimeoutError"})
     assert [span.attributes.get("error.type") for span in seen.spans()] == [None, "PoolTimeoutError"]
+
+
+async def test_both_faces_of_one_database(main_dsn: str, told: Any) -> None:
+    """W3: two faces are two series of each metric; two clients of one face are one, added up."""
+    with sync.client_of(main=main_dsn) as one, sync.client_of(main=main_dsn) as two:
+        async with aio.client_of(main=main_dsn) as client:
+            seen = told(client, one, two, spans=False)
+            await client["main"].fetch("select 1")
+            for each in (one, two):
+                each["main"].fetch("select 1")
+            points = seen.points()
+    for name, counts in (
+        ("db.client.operation.duration", [1, 2]),
+        ("db.client.connection.wait_time", [1, 2]),
+    ):
+        found = {point.attributes["pgdual.face"]: point.count for point in points[name]}
+        assert [found["async"], found["sync"]] == counts
+    assert named(points["db.client.connection.max"], **{"pgdual.face": "sync"}).value == 8
+    assert named(points["db.client.connection.max"], **{"pgdual.face": "async"}).value == 4
+
+
+async def test_what_is_new_since_the_last_export(main_dsn: str, told: Any) -> None:
+    """W3: an exporter that prefers deltas is told what came since its last export, if anything did."""
+    async with aio.client_of(main=main_dsn) as client:
+        db, name = client["main"], "db.client.operation.duration"
+        seen = told(client, spans=False, temporality=AggregationTemporality.DELTA)
+        await db.fetch("select pg_sleep(0.05)")
+        await db.fetch("select 1")
+        first = named(seen.points()[name])
+        await db.fetch("select 1")
+        later = seen.points()
+        second = named(later[name])
+        assert (first.count, second.count) == (2, 1)
+        assert (sum(first.bucket_counts), sum(second.bucket_counts)) == (2, 1)
+        assert first.start_time_unix_nano < first.time_unix_nano == second.start_time_unix_nano
+        assert first.min < 0.05 < first.max
+        assert 0 < second.min <= second.sum <= second.max * 1.0001 < 0.05
+        assert named(later["db.client.connection.wait_time"]).count == 1
+        assert "db.client.connection.create_time" not in later
+        assert name not in seen.points()
 
 
 async def test_spans(main_dsn: str, told: Any) -> None:

@@ -98,6 +98,11 @@ def cold_start(pair: tuple[Postgres, Postgres], schemas: Path) -> None:
             added = [clients.submit(running.ask, "POST", "/users") for _ in range(100)]
             most = max(connections(dsn) for dsn in dsns for _ in range(5))
             assert len({one.result()["id"] for one in added}) == 100
+        ready = {"status": "ready", "databases": {"main": "healthy", "vb": "healthy"}}
+        assert [running.ask(path=f"/health/{name}") for name in ("live", "ready")] == [
+            {"status": "alive"},
+            ready,
+        ]
         assert WORKERS <= most <= PLAN
         answer = running.ask()
         assert (answer["users"], answer["accounts"]) == (100, 100)

@@ -51,7 +51,7 @@ def _pool(key: Key, now: Look, before: Look | None) -> tuple[str, ...]:
     earlier = None if before is None else before.databases.get(key)
     seconds = 0.0 if before is None or earlier is None else now.moment - before.moment
     then = Meter() if earlier is None else Meter.of(earlier["meter"])
-    ran, waited = _between(_query(then), _query(meter)), _between(then.acquire, meter.acquire)
+    ran, waited = _query(meter).since(_query(then)), meter.acquire.since(then.acquire)
     return (
         f"{pid} {now.programs[pid]}",
         database,
@@ -74,13 +74,6 @@ def _query(meter: Meter) -> Histogram:
     both.add(meter.read)
     both.add(meter.write)
     return both
-
-
-def _between(before: Histogram, now: Histogram) -> Histogram:
-    found = Histogram()
-    found.buckets = [max(new - old, 0) for old, new in zip(before.buckets, now.buckets, strict=True)]
-    found.highest = now.highest
-    return found
 
 
 def _ms(histogram: Histogram, share: float) -> str:

@@ -35,8 +35,8 @@ def pool_plan(
     """Hold the pools of all workers against each server's max_connections, and say what to change.
 
     The guide's formula: workers x (PG_POOL_MAX_SIZE // workers) x 2 <= max_connections. What other
-    clients hold now counts too; each open `db.listen()` is a connection more. The exit code is 0 when all
-    fits, else 1.
+    clients hold now counts too. An open `db.listen()` is a connection more, and so is, for its moment, a
+    health check of a pool that is all in use. The exit code is 0 when all fits, else 1.
 
     Example: pgdual pool-plan --workers 4
     """

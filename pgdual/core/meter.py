@@ -66,6 +66,21 @@ class Histogram:
         self.total += other.total
         self.highest = max(self.highest, other.highest)
 
+    def since(self, earlier: Histogram) -> Histogram:
+        """Return what was recorded after it was as *earlier*; after a reset that is nothing."""
+        later = Histogram()
+        later.buckets = [max(new - old, 0) for new, old in zip(self.buckets, earlier.buckets, strict=True)]
+        later.total = max(self.total - earlier.total, 0.0)
+        last = max((index for index, count in enumerate(later.buckets) if count), default=None)
+        later.highest = 0.0 if last is None else min(self.highest, upper(last))
+        return later
+
+    @property
+    def lowest(self) -> float:
+        """Seconds that no record is below, to a bucket; 0.0 if there are none."""
+        first = next((index for index, count in enumerate(self.buckets) if count), 0)
+        return upper(first - 1) if first else 0.0
+
     def state(self) -> dict[str, Any]:
         """Return it as plain values, which `of` takes back: in another process they can be added up."""
         filled = {str(index): count for index, count in enumerate(self.buckets) if count}

@@ -1,13 +1,13 @@
 """Histograms and counters: quantiles within 5 %, sums that add up, the same by every way of counting (W1)."""
 
 import json
-from math import ceil
+from math import ceil, exp
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgdual.core.meter import BUCKETS, HIGHEST, LABELS, LOWEST, Histogram, Meter, middle, upper
+from pgdual.core.meter import BUCKETS, GROWTH, HIGHEST, LABELS, LOWEST, Histogram, Meter, middle, upper
 
 TIMES = st.floats(LOWEST, HIGHEST, exclude_min=True, exclude_max=True)
 ANY = TIMES | st.sampled_from([-1.0, 0.0, LOWEST, HIGHEST, 1e9])
@@ -101,6 +101,18 @@ def test_telling_is_recording(calls):
         assert histogram.buckets == expected.buckets
         assert histogram.total == pytest.approx(expected.total, abs=len(calls) * LOWEST)
         assert histogram.highest == expected.highest or expected.highest <= LOWEST
+
+
+@given(st.lists(TIMES), st.lists(TIMES))
+def test_what_came_since(before, after):
+    """W1: a histogram less what it was earlier is what was recorded since; bounds are right to a bucket."""
+    later = recorded([*before, *after]).since(recorded(before))
+    assert later.buckets == recorded(after).buckets
+    assert later.total == pytest.approx(sum(after), rel=1e-6, abs=1e-6)
+    assert later.lowest <= min(after, default=0.0) * 1.000001
+    assert later.highest >= max(after, default=0.0) * 0.999999
+    assert later.highest <= max(max(after, default=0.0) * exp(GROWTH) * 1.000001, LOWEST if after else 0.0)
+    assert recorded(after).since(recorded([*before, *after])).count == 0  # it was reset
 
 
 def test_a_meters_summary():
