@@ -243,6 +243,8 @@ class AsyncStatements:
         self.log.turn_off(f"what {statement.verb} says is not kept")
 
         async def act(job: Job) -> Any:
+            if not self.begun:  # W2: nothing that it says tells of the wait
+                self.fleet.watch.waited(now() - job.started)
             await self._flush(job.deadline)
             if not is_limited and not self.fleet.pooled:
                 await self.fleet.step(self.wire, command(raised(inf)), job.deadline)

@@ -244,6 +244,8 @@ class Statements:
         self.log.turn_off(f"what {statement.verb} says is not kept")
 
         def act(job: Job) -> Any:
+            if not self.begun:  # W2: nothing that it says tells of the wait
+                self.fleet.watch.waited(now() - job.started)
             self._flush(job.deadline)
             if not is_limited and not self.fleet.pooled:
                 self.fleet.step(self.wire, command(raised(inf)), job.deadline)

@@ -52,7 +52,7 @@ def _explained(sql: str, number: int, has_generic_plan: bool) -> str:
     text = " ".join(sql.split())
     if has_generic_plan and plain(sql) == text and "--" not in sql and _QUERY.match(text):
         return f"EXPLAIN (GENERIC_PLAN) {text};"
-    return f"SELECT query FROM pg_stat_statements WHERE queryid = {number};  -- then EXPLAIN it"  # noqa: S608 - shown, not run
+    return f"SELECT query FROM pg_stat_statements WHERE queryid = {number};  -- EXPLAIN what it runs"  # noqa: S608 - shown, not run
 
 
 def _naming(table: str) -> str:
@@ -104,8 +104,8 @@ STATEMENTS = Check(
     ORDER BY total DESC LIMIT 10
     """,
     lambda row: (
-        f"{row.mean:.0f} ms on average, {row.calls} calls, {row.total / 1e3:.1f} s in all: "
-        f"`{_short(row.query)}`"
+        f"{row.mean:.0f} ms on average, {row.calls} call{'s' * (row.calls != 1)}, {row.total / 1e3:.1f} s in "
+        f"all: `{_short(row.query)}`"
     ),
     lambda row: _explained(row.query, row.queryid, row.has_generic_plan),
     # Its settings are there only where it was loaded with the server, else the view raises. It may be in a

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -119,7 +120,13 @@ async def test_a_slow_acquire(main_dsn: str, caplog: pytest.LogCaptureFixture) -
             async with db.connection() as connection:
                 await connection.execute("select 1")
         (loan,) = said(caplog, "SLOW ACQUIRE")
-    for each in (record, loan):
+        caplog.clear()
+        await wait_until(lambda: db.stats()["pool"]["idle"] == 1)  # it was cleaned after the loan
+        async with spawn(lambda: db.execute("select pg_sleep(0.25)")):
+            await wait_until(lambda: db.stats()["pool"]["active"] == 1)
+            await db.copy_out("select 1", io.BytesIO())
+        (copy,) = said(caplog, "SLOW ACQUIRE")
+    for each in (record, loan, copy):
         found = fields(each)
         assert each.name == "pgdual.pool"
         assert 100 < found["duration_ms"] < 5000

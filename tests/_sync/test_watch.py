@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 from collections.abc import Iterator
@@ -120,7 +121,13 @@ def test_a_slow_acquire(main_dsn: str, caplog: pytest.LogCaptureFixture) -> None
             with db.connection() as connection:
                 connection.execute("select 1")
         (loan,) = said(caplog, "SLOW ACQUIRE")
-    for each in (record, loan):
+        caplog.clear()
+        wait_until(lambda: db.stats()["pool"]["idle"] == 1)  # it was cleaned after the loan
+        with spawn(lambda: db.execute("select pg_sleep(0.25)")):
+            wait_until(lambda: db.stats()["pool"]["active"] == 1)
+            db.copy_out("select 1", io.BytesIO())
+        (copy,) = said(caplog, "SLOW ACQUIRE")
+    for each in (record, loan, copy):
         found = fields(each)
         assert each.name == "pgdual.pool"
         assert 100 < found["duration_ms"] < 5000
