@@ -19,6 +19,7 @@ from typing import Any
 import psycopg
 
 from pgdual.core.job import COMMAND, STATUS, Job, command
+from pgdual.core.lanes import split
 from pgdual.core.pipeline import Pipeline, check_returned, is_incident
 from pgdual.core.results import IDLE
 from pgdual.errors import QueryTimeoutError
@@ -171,7 +172,6 @@ class Wire:
             self.lose(pipeline.lost)
 
     def _tell(self, finished: list[Job]) -> None:
-        # One wake-up may bring many answers; each is given an equal part of the time since the last.
         moment, last, fleet = now(), self._last, self._fleet
         self._last = moment
         first, count = finished[0], len(finished)
@@ -186,7 +186,7 @@ class Wire:
             if placed:
                 first.placed = False
         else:
-            placed = self._tell_many(finished, begun, (moment - begun) / count, lone)
+            placed = self._tell_many(finished, begun, *split(finished, moment - begun), lone)
         if fleet.breaker.failures:
             fleet.breaker.succeed()
         if placed and fleet.answered(self, placed, moment):
@@ -197,17 +197,17 @@ class Wire:
         else:
             self._hand_out(iter(finished))
 
-    def _tell_many(self, finished: list[Job], begun: float, step: float, lone: bool) -> int:
+    def _tell_many(self, finished: list[Job], begun: float, spent: float, step: float, lone: bool) -> int:
         placed = 0
         for job in finished:
             placed += job.placed
             job.placed = False
             if job.want <= STATUS:
-                self._fleet.measure(self, job, begun, step, lone)
+                self._fleet.measure(self, job, begun, spent, lone)
                 lone = False
             elif job.want > COMMAND:
                 self._fleet.watch.look_at_many(job, self._last - job.sent)
-            begun += step
+            begun, spent = begun + spent, step
         return placed
 
     def _hand_out(self, finished: Iterator[Job]) -> None:

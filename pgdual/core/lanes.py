@@ -12,7 +12,7 @@ Every wire counts the calls placed on it (`load`), from the moment they are plac
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any, Protocol
 
@@ -369,3 +369,18 @@ class Lanes:
 def learn(service: float, seconds: float) -> float:
     """Return the service time of a text after another answer took *seconds* (a moving average)."""
     return seconds if service == inf else service + (seconds - service) * 0.1
+
+
+def split(jobs: Sequence[Any], spent: float) -> tuple[float, float]:
+    """Return the seconds of the first of *jobs*, which took *spent* together, and of each other one (W1).
+
+    They are two or more and were answered in one wake-up, so who took how long is not known: all have an
+    equal part. Unless that would make slow ones of them all; then it was the first that was waited for, and
+    the others, there with it, took what they usually do.
+    """
+    others = len(jobs) - 1
+    part = spent / len(jobs)
+    if part < SLOW:
+        return part, part
+    usual = min(sum(job.service for job in jobs[1:]) / others, part)
+    return spent - others * usual, usual
