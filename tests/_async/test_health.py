@@ -1,4 +1,4 @@
-"""A health check has a time and a connection of its own, and leaves the breaker and the meters alone (B3)."""
+"""A health check has a time and a connection of its own, and leaves the breaker alone (B3)."""
 
 from __future__ import annotations
 

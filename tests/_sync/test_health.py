@@ -1,5 +1,5 @@
 # Generated from tests/_async/test_health.py by _generate.py. Do not edit.
-"""A health check has a time and a connection of its own, and leaves the breaker and the meters alone (B3)."""
+"""A health check has a time and a connection of its own, and leaves the breaker alone (B3)."""
 
 from __future__ import annotations
 
