@@ -21,7 +21,7 @@ from psycopg import OperationalError
 from pgdual.core.verdict import Failure, reason_to_replay
 from pgdual.errors import OutcomeUnknownError, ReplayMismatchError, UsageError
 
-from .runtime import SCOPE, Deed, T, owner, sleep
+from .runtime import SCOPE, Deed, T, gripped, owner, sleep
 from .transaction import AsyncTransaction
 
 _PASSING = (Failure.CONFLICT, Failure.LOST, Failure.STANDBY)
@@ -36,11 +36,14 @@ class AsyncAttempt:
         self.was_entered = False
         self._transaction = transaction
         self._is_last = is_last
+        self.grip: Any = None
 
     async def __aenter__(self) -> AsyncTransaction:
         self.was_entered = True
+        self._transaction.grip = self.grip
         return await self._transaction.__aenter__()
 
+    @gripped
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:

@@ -20,7 +20,7 @@ from pgdual.errors import (
 )
 
 from .fleet import AsyncFleet
-from .runtime import INTERRUPTS, now, sleep
+from .runtime import CUTS, INTERRUPTS, now, sleep
 
 _READ = Kind.READ
 
@@ -70,7 +70,11 @@ async def run(fleet: AsyncFleet, job: Job, timeout: float | Default | None) -> A
         return await _past_breaker(fleet, job, timeout)
     while True:
         is_read = statement.kind is _READ  # a neighbour may demote it meanwhile (Q2)
-        wire = fleet.place(statement) or await _in_line(fleet, job)
+        try:
+            wire = fleet.place(statement) or await _in_line(fleet, job)
+        except CUTS:
+            fleet.recover(job)
+            raise
         if not job.tries:
             job.deadline = job.sent + limit
         job.placed = True
@@ -103,7 +107,11 @@ async def _in_line(fleet: AsyncFleet, job: Job) -> Any:
             text = f"{_where(fleet.name, job)}: {error}, for another try within the time limit"
             raise _final(fleet, job, QueryTimeoutError(text, "rolled back")) from None
         raise _final(fleet, job, error) from None
-    job.sent = now()
+    try:
+        job.sent = now()
+    except CUTS:
+        wire.release()
+        raise
     return wire
 
 

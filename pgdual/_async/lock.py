@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from math import inf
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Lock:
@@ -74,3 +77,17 @@ class Once:
     def of(self, home: Any) -> asyncio.Lock:
         """Return the lock of *home*."""
         return self._locks.setdefault(home, asyncio.Lock())
+
+
+def critical(method: F) -> F:
+    """Leave *method* as it is: nothing runs in between on an event loop."""
+    return method
+
+
+def gripped(leave: F) -> F:
+    """Leave *leave*, a block's `__aexit__`, as it is: a task is not interrupted as a function begins."""
+    return leave
+
+
+def unlock(lock: Any) -> None:
+    """Leave *lock* as it is: nothing is locked."""

@@ -29,7 +29,6 @@ from pgdual.errors import UsageError
 from . import lock
 
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
 
 Deed = Callable[..., Awaitable[T]]  # what a transaction is run for
 now = monotonic
@@ -38,9 +37,11 @@ SCOPE = Scope("pgdual_async")
 # How many reads share a lane (L5). Source: one socket buffer's worth of answers; deeper gains nothing.
 DEPTH = 64
 INTERRUPTS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
+CUTS: tuple[type[BaseException], ...] = ()  # a task is not interrupted between any two lines
 Guard = object  # nothing to guard: see `critical`
 sleep = asyncio.sleep
 Lock, Once, grab, hold = lock.Lock, lock.Once, lock.grab, lock.hold
+critical, gripped, unlock = lock.critical, lock.gripped, lock.unlock
 _TASKS: set[asyncio.Task[Any]] = set()
 _FLEETS: WeakSet[Any] = WeakSet()
 # How long an attempt to connect waits for the next. Source: B1, service within 1 s of the server.
@@ -221,11 +222,6 @@ def owner() -> Any:
         return asyncio.current_task()
     except RuntimeError:
         return here()
-
-
-def critical(method: F) -> F:
-    """Leave *method* as it is: nothing runs in between on an event loop."""
-    return method
 
 
 class Turn:

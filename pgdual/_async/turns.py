@@ -56,10 +56,6 @@ class AsyncTurns:
             return None  # ours, or around the block that we were handed
         return innermost
 
-    def give_back(self) -> None:
-        """Let the next one have the turn."""
-        self.lock.release()
-
     async def shut(self, block: Any) -> None:
         """Have *block* keep strangers out until it is opened; who opens it has the turn."""
         await runtime.hold(block.gate, inf)

@@ -37,8 +37,8 @@ class Wire:
 
     __slots__ = (
         "_fd", "_fleet", "_last", "_loop", "_poll", "_reading", "_timer", "_watch", "_writing", "alone",
-        "backlog", "charged", "closing", "connection", "dead", "dirty", "generation", "idle_since", "load",
-        "pipeline", "quarantined", "read_only", "retire_at", "settling", "slow",
+        "backlog", "charged", "closing", "connection", "dead", "dirty", "generation", "holder", "idle_since",
+        "load", "pipeline", "quarantined", "read_only", "retire_at", "settling", "slow",
     )  # fmt: skip
 
     def __init__(self, connection: Any, fleet: Any, retire_at: float) -> None:
@@ -49,7 +49,7 @@ class Wire:
         self.load = 0
         self.backlog = self.idle_since = self._last = 0.0
         self.alone = self.closing = self.slow = self.read_only = self.dirty = self.dead = self.charged = False
-        self._fleet = fleet
+        self.holder, self._fleet = None, fleet
         self._loop = asyncio.get_running_loop()
         self._fd = connection.pgconn.socket
         self.quarantined = -1.0  # what was sent before may have been hit by a neighbour's cancel

@@ -22,7 +22,7 @@ from psycopg import OperationalError
 from pgdual.core.verdict import Failure, reason_to_replay
 from pgdual.errors import OutcomeUnknownError, ReplayMismatchError, UsageError
 
-from .runtime import SCOPE, Deed, T, owner, sleep
+from .runtime import SCOPE, Deed, T, gripped, owner, sleep
 from .transaction import Transaction
 
 _PASSING = (Failure.CONFLICT, Failure.LOST, Failure.STANDBY)
@@ -37,11 +37,14 @@ class Attempt:
         self.was_entered = False
         self._transaction = transaction
         self._is_last = is_last
+        self.grip: Any = None
 
     def __enter__(self) -> Transaction:
         self.was_entered = True
+        self._transaction.grip = self.grip
         return self._transaction.__enter__()
 
+    @gripped
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:

@@ -21,7 +21,7 @@ from pgdual.errors import (
 )
 
 from .fleet import Fleet
-from .runtime import INTERRUPTS, now, sleep
+from .runtime import CUTS, INTERRUPTS, now, sleep
 
 _READ = Kind.READ
 
@@ -71,7 +71,11 @@ def run(fleet: Fleet, job: Job, timeout: float | Default | None) -> Any:
         return _past_breaker(fleet, job, timeout)
     while True:
         is_read = statement.kind is _READ  # a neighbour may demote it meanwhile (Q2)
-        wire = fleet.place(statement) or _in_line(fleet, job)
+        try:
+            wire = fleet.place(statement) or _in_line(fleet, job)
+        except CUTS:
+            fleet.recover(job)
+            raise
         if not job.tries:
             job.deadline = job.sent + limit
         job.placed = True
@@ -104,7 +108,11 @@ def _in_line(fleet: Fleet, job: Job) -> Any:
             text = f"{_where(fleet.name, job)}: {error}, for another try within the time limit"
             raise _final(fleet, job, QueryTimeoutError(text, "rolled back")) from None
         raise _final(fleet, job, error) from None
-    job.sent = now()
+    try:
+        job.sent = now()
+    except CUTS:
+        wire.release()
+        raise
     return wire
 
 

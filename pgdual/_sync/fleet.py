@@ -20,8 +20,8 @@ from pgdual.core.verdict import Verdict
 from pgdual.errors import CircuitOpenError, ClientClosedError, PoolTimeoutError
 
 from . import runtime
-from .runtime import DEPTH, GRACE, INTERRUPTS, Turn, background, critical, now, sleep, soon
-from .supply import Supply
+from .recovery import Recovery
+from .runtime import DEPTH, GRACE, INTERRUPTS, Turn, background, critical, now, owner, sleep, soon
 
 _READ = Kind.READ
 # How often it is looked whether a server process that was told to end is gone.
@@ -30,7 +30,7 @@ _READ_ONLY_ON = b"SET default_transaction_read_only = on"
 _READ_ONLY_OFF = b"RESET default_transaction_read_only"
 
 
-class Fleet(Supply):
+class Fleet(Recovery):
     """The wires of one database in one event loop (P1)."""
 
     tokens: str | None = None  # where the table of commit tokens is, once somebody needed it (T6)
@@ -89,6 +89,7 @@ class Fleet(Supply):
         else:
             wire = lanes.take(read_only=False)
         if wire is None:
+            self._end_left(lambda holder: holder.owner == owner())
             lanes.wait(turn)
             self.grow()
         return wire
@@ -157,27 +158,28 @@ class Fleet(Supply):
     def _open_up(self, wire: Any) -> None:
         self.lanes.share(wire)
 
-    def borrow(self) -> Any:
-        """Return a wire alone that is alive, may write and has no time limits, for a borrower (D3).
+    def borrow(self, holder: Any) -> Any:
+        """Return a wire alone that is alive, may write and has no time limits, for *holder*, a borrower (D3).
 
         Raises:
             CircuitOpenError: The database is known not to answer.
             PoolTimeoutError: None came free in time.
             QueryTimeoutError: The server did not answer within the command clock.
         """
-        caller, started = object(), now()
+        started = now()
         if not self.breaker.is_closed:
-            self.admit(caller)
+            self.admit(holder)
         try:
-            return self._borrow(started)
+            return self._borrow(holder, started)
         finally:
-            self.breaker.withdraw(caller)
+            self.breaker.withdraw(holder)
 
-    def _borrow(self, started: float) -> Any:
+    def _borrow(self, holder: Any, started: float) -> Any:
         while True:
             wire = self.place_alone() or self.acquire(None, started)
-            self.watch.waited(now() - started)
+            wire.holder = holder
             try:
+                self.watch.waited(now() - started)
                 deadline = now() + self.command_timeout
                 self._switch(wire, False, deadline)
                 wire.dirty = True
@@ -312,7 +314,7 @@ class Fleet(Supply):
         if wire.dead or not self.lanes.answered(wire, count):
             return False
         if wire.dirty or moment > wire.retire_at or not wire.pipeline.is_sound(wire.read_only):
-            wire.load = 1
+            wire.load, wire.holder = 1, self
             self.lanes.keep(wire)
             return True
         self.lanes.offer(wire, moment)
@@ -322,7 +324,15 @@ class Fleet(Supply):
         """Clean a free wire, or close it if it is not sound, too old or too large (L6, L7, Q2)."""
         soon(self._mend, wire)
 
+    @critical
+    def _is_to_mend(self, wire: Any) -> bool:
+        is_first = wire.holder is self
+        wire.holder = None
+        return is_first
+
     def _mend(self, wire: Any) -> None:
+        if not self._is_to_mend(wire):
+            return  # it was asked for once more after an interruption (D4)
         pipeline = wire.pipeline
         if now() > wire.retire_at or pipeline.swollen or self.is_closed:
             self._drop(wire)

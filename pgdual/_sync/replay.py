@@ -130,7 +130,7 @@ class Replay:
         if self.is_stopped:
             wire.release()
         self._check_stopped()
-        session.wire = wire
+        session.wire, wire.holder = wire, session
         if cause is Failure.LOST:
             fleet.put_down(wire, old, deadline)  # it may hold locks against its own replay
 

@@ -10,7 +10,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
-from functools import wraps
 from time import monotonic, sleep
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -24,7 +23,10 @@ from psycopg_pool.pool import AddConnection
 from pgdual.core.libpq import shut_down
 from pgdual.core.scope import Scope
 
+from . import lock
+
 __all__ = [
+    "CUTS",
     "DEPTH",
     "FACE",
     "GRACE",
@@ -43,6 +45,7 @@ __all__ = [
     "critical",
     "elsewhere",
     "grab",
+    "gripped",
     "here",
     "hold",
     "is_over",
@@ -53,20 +56,21 @@ __all__ = [
     "sleep",
     "soon",
     "together",
+    "unlock",
     "watch_fork",
     "within",
 ]
 
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
 
 Deed = Callable[..., T]  # what a transaction is run for
 now = monotonic
 FACE = "sync"
 SCOPE = Scope("pgdual_sync")
 DEPTH = 1  # a thread has its wire to itself: lanes are not shared
-INTERRUPTS = (KeyboardInterrupt, SystemExit, GeneratorExit)
+CUTS = INTERRUPTS = lock.CUTS
 Lock = threading.Lock
+critical, gripped, unlock = lock.critical, lock.gripped, lock.unlock
 Guard = threading.RLock
 _FLEETS: WeakSet[Any] = WeakSet()
 # How long an attempt to connect waits for the next. Source: B1, service within 1 s of the server.
@@ -178,46 +182,6 @@ def is_over(home: Any) -> bool:
 owner = threading.get_ident  # what a transaction belongs to: the running thread
 
 
-def critical(method: F) -> F:
-    """Let one thread at a time run *method* of the same object, which has the lock as `lock`."""
-
-    # Written out for the two that every call goes through: a `*args` and a `with` more would double it.
-    wrapper = {2: _locked_one, 4: _locked_three}.get(method.__code__.co_argcount, _locked)
-    return wraps(method)(wrapper(method))  # type: ignore[return-value]
-
-
-def _locked(method: Callable[..., Any]) -> Callable[..., Any]:
-    def locked(self: Any, *args: Any) -> Any:
-        with self.lock:
-            return method(self, *args)
-
-    return locked
-
-
-def _locked_one(method: Callable[..., Any]) -> Callable[..., Any]:
-    def locked(self: Any, one: Any) -> Any:
-        lock = self.lock
-        lock.acquire()
-        try:
-            return method(self, one)
-        finally:
-            lock.release()
-
-    return locked
-
-
-def _locked_three(method: Callable[..., Any]) -> Callable[..., Any]:
-    def locked(self: Any, one: Any, two: Any, three: Any) -> Any:
-        lock = self.lock
-        lock.acquire()
-        try:
-            return method(self, one, two, three)
-        finally:
-            lock.release()
-
-    return locked
-
-
 class Turn:
     """A call's place in line: `give` hands it a wire, `wait` takes it."""
 
@@ -277,7 +241,8 @@ def elsewhere(home: Any, function: Callable[..., Any], *args: Any) -> None:
 
 
 def outlast(wire: Any, job: Any, interrupt: BaseException) -> BaseException:
-    """Return *interrupt*: on this face the wire has waited for the answer already."""
+    """Wait until *job* is answered, GRACE at most, though it was interrupted; return what to raise."""
+    wire.forsake(job)
     return interrupt
 
 

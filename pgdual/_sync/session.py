@@ -26,7 +26,7 @@ from pgdual.errors import (
 
 from . import runtime
 from .call import DEFAULT, run
-from .runtime import GRACE, INTERRUPTS, now
+from .runtime import CUTS, GRACE, INTERRUPTS, now
 from .statements import Statements
 
 
@@ -64,8 +64,26 @@ class Session(Statements):
         except BaseException as error:
             self.end(error)
             raise
-        self.end(None)
+        try:
+            self.end(None)
+        except CUTS:
+            self.cut_off(None)
+            raise
         return value
+
+    def cut_off(self, block: Any) -> None:
+        """Close the connection unless it was given back: Ctrl-C came as *block*, or all of it, ended (D4).
+
+        Args:
+            block: One inside; None for all of it.
+        """
+        self.log.turn_off("a block in it was interrupted as it ended")
+        self.failed = self.failed or "a block in it was interrupted as it ended"
+        if block is None:
+            self.is_over = True
+        elif block in self._turns.blocks:
+            self._turns.open(block)
+        self.fleet.recover(self)
 
     # -- blocks inside of it ---------------------------------------------------------------------
 
@@ -76,7 +94,7 @@ class Session(Statements):
             self._check_over()
             self._turns.shut(block)
         finally:
-            self._turns.give_back()
+            self._turns.lock.release()
         self._opened += 1
         name = f"pgdual_{self._opened}".encode()
         self.pending = (*self.pending, b"SAVEPOINT " + name)
@@ -145,7 +163,7 @@ class Session(Statements):
                     raise
                 return str(again(job, error, act))
         finally:
-            self._turns.give_back()
+            self._turns.lock.release()
 
     def _undo(self, *texts: bytes) -> None:
         """Run *texts* in one group; if the server does not answer, close the connection, which undoes too."""
@@ -176,7 +194,7 @@ class Session(Statements):
         except (QueryTimeoutError, TimeoutError):
             self.wire.lose(psycopg.OperationalError("a replay did not stop in time"))
         else:
-            self._turns.give_back()
+            self._turns.lock.release()
 
     # -- the end ---------------------------------------------------------------------------------
 
@@ -310,6 +328,7 @@ class Session(Statements):
     def _release(self) -> None:
         if self.replays is not None:
             self.replays.end()
-        wire, self.wire = self.wire, None
+        wire = self.wire
         if wire is not None and not wire.dead and self.fleet.home is not None:
             wire.release()
+        self.wire = None

@@ -30,7 +30,7 @@ from pgdual.errors import (
 from .call import DEFAULT, explain, is_late, limit_of
 from .queries import Timeout
 from .replay import Replay
-from .runtime import INTERRUPTS, grab, now, owner
+from .runtime import CUTS, INTERRUPTS, grab, now, owner
 from .turns import Turns
 
 _SAVE, _KEEP, _UNDO = b"SAVEPOINT pgdual_many", b"RELEASE pgdual_many", b"ROLLBACK TO pgdual_many"
@@ -58,11 +58,18 @@ class Statements:
         self._opened = 0
         self.until = inf  # monotonic seconds: no statement of it goes on past this (J2)
         self._feeder: Any = None  # who is in the middle of an executemany
+        self.grip: Any = None  # on the block, and the thread that it belongs to
+        self.owner: Any = None
 
     @property
     def replay_count(self) -> int:
         """How often everything was said again."""
         return 0 if self.replays is None else self.replays.count
+
+    @property
+    def is_left(self) -> bool:
+        """True if its `with` statement is over, and nobody has ended it (D4)."""
+        return not self.is_over and self.grip is not None and self.grip() is None
 
     # -- statements ------------------------------------------------------------------------------
 
@@ -176,7 +183,12 @@ class Statements:
         fleet = self.fleet
         if not fleet.breaker.is_closed:
             fleet.admit(self)  # B3: a transaction that has its wire goes on
-        wire = self.wire = fleet.place_alone() or fleet.acquire(None, started)
+        try:
+            wire = self.wire = fleet.place_alone() or fleet.acquire(None, started)
+        except CUTS:
+            fleet.recover(self)
+            raise
+        wire.holder = self
         return wire
 
     def _one(self, job: Job) -> Any:

@@ -18,7 +18,7 @@ from pgdual.errors import TransactionClosedError, UsageError
 from . import runtime
 from .bulk.calls import Bulk
 from .queries import Timeout
-from .runtime import SCOPE, now, owner
+from .runtime import CUTS, SCOPE, gripped, now, owner
 from .session import Session
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
@@ -33,6 +33,7 @@ class Transaction(Bulk):
     block joins it.
     """
 
+    grip: Any = None  # on a block of a thread's (`core.scope`)
     _hold: Any = None  # of the watch over leaks
 
     def __init__(
@@ -68,19 +69,29 @@ class Transaction(Bulk):
         self._started, me = now(), owner()
         outer = self._outer or SCOPE.find(self._database, me)
         self.owner = me
-        if outer is None:
-            database = self._database
-            fleet = database._fleet_now() or database._ready_fleet()
-            log = Log(None if self._replay else "replay=False")
-            session = self._session = Session(fleet, self._begin, log)
-            if self._once and not self._readonly:
-                session.ask_with(self._statements)
-            if fleet.leak_after is not None:
-                self._hold = fleet.watch.hold("transaction")
-        else:
-            self._enter_inside(outer)
-        self._frame = SCOPE.enter(self._database, self, me)
+        grip = self.grip
+        if grip is not None and grip() is None:
+            grip = self.grip = None  # somebody has looked `__exit__` up who does not hold it
+        try:
+            if outer is None:
+                database = self._database
+                self._enter(database._fleet_now() or database._ready_fleet(), grip)
+            else:
+                self._enter_inside(outer)
+            self._frame = SCOPE.enter(self._database, self, me, grip)
+        except CUTS:
+            self._cut_off(self._session)
+            raise
         return self
+
+    def _enter(self, fleet: Any, grip: Any) -> None:
+        log = Log(None if self._replay else "replay=False")
+        session = self._session = Session(fleet, self._begin, log)
+        session.grip, session.owner = grip, self.owner
+        if self._once and not self._readonly:
+            session.ask_with(self._statements)
+        if fleet.leak_after is not None:
+            self._hold = fleet.watch.hold("transaction")
 
     def _enter_inside(self, outer: Transaction) -> None:
         outer._check_open()
@@ -92,20 +103,40 @@ class Transaction(Bulk):
         self.failed_before = self._session.failed
         self.savepoint = self._session.enter(self, outer)
 
+    @gripped
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        SCOPE.leave(self._frame)
-        if self._outer is not None:
-            self._session.leave(self, error)
-            return
-        session, self._session = self._session, None  # it knows this block: no cycle for the collector
+        session = self._session
         try:
-            session.end(error)
-        finally:
-            self._frame = None
-            self._replays = session.replay_count
-            self._measure(session.fleet, now() - self._started)
+            SCOPE.leave(self._frame)
+            if self._outer is not None:
+                session.leave(self, error)
+                return
+            try:
+                session.end(error)
+            finally:
+                self._replays = session.replay_count
+                self._measure(session.fleet, now() - self._started)
+                self._frame = self._session = None  # it knows this block: no cycle for the collector
+        except CUTS:
+            self._cut_off(session)
+            raise
+
+    def _cut_off(self, session: Any) -> None:
+        # D4: its beginning or its end was interrupted, so the rest of that will not be.
+        frame = self._frame
+        if frame is not None and frame.is_open:
+            SCOPE.leave(frame)
+        if session is not None:
+            session.cut_off(None if self._outer is None else self)
+        if self._hold is not None:
+            session.fleet.watch.let_go(self._hold)
+
+    def abandon(self) -> None:
+        """Undo a block that its `with` statement has left without a word (D4)."""
+        if self._frame is not None:  # else it was not entered
+            self.__exit__(None, TransactionClosedError("interrupted as the block ended"), None)
 
     def _measure(self, fleet: Any, seconds: float) -> None:
         fleet.meter.transaction.record(seconds)
@@ -139,7 +170,8 @@ class Transaction(Bulk):
         return inner
 
     def _check_open(self) -> None:
-        if self._frame is None or not self._frame.is_open or self._session.is_over:
+        frame = self._frame
+        if frame is None or not frame.is_open or self._session.is_over or frame.is_left:
             raise TransactionClosedError(
                 f"the transaction on {self._database.name!r} is not open; "
                 "its statements belong inside the with block"
@@ -147,7 +179,7 @@ class Transaction(Bulk):
 
     def _run(self, job: Job, timeout: Timeout) -> Any:
         frame, session, kind = self._frame, self._session, job.statement.kind
-        if frame is None or not frame.is_open or session.is_over:
+        if frame is None or frame.grip is not None or not frame.is_open or session.is_over:
             self._check_open()
         if kind is not _READ and kind is not _WRITE:
             check_place(job.statement, in_transaction=True)

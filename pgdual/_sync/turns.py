@@ -57,10 +57,6 @@ class Turns:
             return None  # ours, or around the block that we were handed
         return innermost
 
-    def give_back(self) -> None:
-        """Let the next one have the turn."""
-        self.lock.release()
-
     def shut(self, block: Any) -> None:
         """Have *block* keep strangers out until it is opened; who opens it has the turn."""
         runtime.hold(block.gate, inf)

@@ -131,6 +131,7 @@ class Watch:
 
     def tick(self) -> None:
         """Look, every second or so, who holds something too long, and whether the pool has recovered."""
+        self._fleet.end_left()
         if self._fleet.lanes.active < self._needed:
             self._crossing.fall()  # it may be used up again by a connection that is lost, too
         limit = self.thresholds.leak

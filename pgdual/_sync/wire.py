@@ -30,6 +30,7 @@ from .runtime import GRACE, bounded
 PATIENCE = 0.5  # seconds
 # How long after Ctrl-C (D4).
 HURRY = 0.15  # seconds
+COMMIT = b"COMMIT"
 # How many rows of an executemany are queued between two looks at the socket. Source: bench row 11.
 BATCH = 500
 # What poll() takes: 24 days. Who waits for longer looks again, as after any other wake-up.
@@ -62,6 +63,7 @@ class Wire:
         "dead",
         "dirty",
         "generation",
+        "holder",
         "idle_since",
         "load",
         "pipeline",
@@ -85,6 +87,7 @@ class Wire:
         self._fleet = fleet
         self._last = 0.0
         self._recalled = False  # another thread has had the server cancel what runs here
+        self.holder: Any = None
         self._recalling = threading.Lock()  # held while it does
         self._poll = select.poll()
         self._poll.register(connection.pgconn.socket, _READABLE)
@@ -196,8 +199,8 @@ class Wire:
                         return
                 elif job.deadline <= now():
                     self._expire(job)
-        except BaseException:  # Ctrl-C: leave the wire usable, or closed (D4)
-            if not job.abandoned:
+        except BaseException:  # Ctrl-C: leave the wire usable, or closed (D4); `forsake` waits for COMMIT
+            if not job.abandoned and job.text != COMMIT:
                 job.abandoned = True
                 self._cancel(job, HURRY)
             raise
@@ -252,6 +255,7 @@ class Wire:
         if fleet.breaker.failures and not job.lost:
             fleet.breaker.succeed()
         if job.placed:
+            self.holder = job  # until it is given back (D4)
             job.placed = False
             if fleet.answered(self, 1, moment):
                 fleet.mend(self)
@@ -261,14 +265,26 @@ class Wire:
 
     def forsake(self, job: Job) -> None:
         """Give *job* up: cancel what was not cancelled where it waited, free the wire it was placed on."""
-        if self.dead:
-            return
-        if job in self.pipeline.owed and not job.abandoned:
+        if not self.dead and job in self.pipeline.owed and not job.abandoned:
             job.abandoned = True
-            self._cancel(job, HURRY)
+            if job.text == COMMIT:
+                self._outlast(job)
+            else:
+                self._cancel(job, HURRY)
         if job.placed and not self.dead:
             job.placed = False
             self.release()
+        self._fleet.recover(job)
+
+    def _outlast(self, job: Job) -> None:
+        # D4: what COMMIT has done is to be known, so it is waited for; another Ctrl-C ends that.
+        job.deadline = min(job.deadline, now() + GRACE)
+        try:
+            self.pipeline.receive()  # it may have been read, and not looked at
+            self._receive(job)
+        except BaseException:
+            self._cancel(job, HURRY)
+            raise
 
     def interrupt(self) -> None:
         """Have the server cancel what another thread runs here; that thread still gets an answer."""

@@ -50,6 +50,7 @@ class Job:
     victim: Any = None  # the lost wire of that try: its server process is ended before another
     idempotent = False  # a late or repeated run is harmless, says the user
     admitted = False  # the breaker has let it through
+    is_left = False  # nobody holds a wire for it beyond its answer
     aside = False  # the breaker does not count what becomes of it (B3)
     tries = 0
     conflicts = 0  # how often it was rolled back for another's sake

@@ -32,6 +32,7 @@ class Lane(Protocol):
     alone: bool  # one call, a transaction or a borrower has it; nobody joins
     closing: bool  # takes no new reads until it has drained
     slow: bool  # it has a slow READ
+    holder: Any  # the block that has it, if one does
     read_only: bool
     idle_since: float
 
@@ -280,6 +281,7 @@ class Lanes:
         """
         wire.load -= count
         if not wire.load:
+            wire.holder = None
             return True
         if self.waiting:
             self._admit(wire)
@@ -311,10 +313,11 @@ class Lanes:
     def _hand_over(self, wire: Any) -> bool:
         given = is_read = False
         while self.waiting and not given:
-            waiter = self.waiting.popleft()
+            waiter = self.waiting[0]
             wire.load = 1
             wire.alone = waiter.alone or not wire.read_only or self.depth == 1
             given = waiter.give(wire)
+            self.waiting.popleft()  # not before: who is out of line and was given nothing waits in vain
             if given and waiter.slow:
                 wire.slow = True
             else:

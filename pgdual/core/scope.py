@@ -6,27 +6,42 @@ transaction (T3). Each face has a `Scope` of its own: neither leaks into the oth
 
 A block may end in another context than it began in (a fixture, a yield dependency, a generator), where
 the variable cannot be reset; so a frame also knows whether it is open, and closed frames are passed over.
+
+In a thread Ctrl-C may strike as `__exit__` begins, before a line of it has run. So a frame has a *grip*: a
+weak reference to what the `with` statement holds to leave the block by, and drops as it leaves it, in
+whatever way. A frame that is open and has lost it was left like this, and who finds it ends it (D4).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
 from pgdual.errors import TransactionClosedError, TransactionOwnerError
 
+Grip = Callable[[], object]  # returns None once the block was left
+
 
 class Frame:
     """One open transaction block."""
 
-    __slots__ = ("database", "is_open", "outer", "owner", "transaction")
+    __slots__ = ("database", "grip", "is_open", "outer", "owner", "transaction")
 
-    def __init__(self, database: Any, transaction: Any, owner: Any, outer: Frame | None) -> None:
+    def __init__(
+        self, database: Any, transaction: Any, owner: Any, outer: Frame | None, grip: Grip | None
+    ) -> None:
         self.database = database
         self.transaction = transaction
         self.owner = owner
         self.outer = outer
+        self.grip = grip
         self.is_open = True
+
+    @property
+    def is_left(self) -> bool:
+        """True if its `with` statement is over, and nobody has ended it."""
+        return self.is_open and self.grip is not None and self.grip() is None
 
 
 class Scope:
@@ -36,9 +51,9 @@ class Scope:
         self._frames: ContextVar[Frame | None] = ContextVar(name, default=None)
         self.get = self._frames.get
 
-    def enter(self, database: Any, transaction: Any, owner: Any) -> Frame:
-        """Open a block of *transaction* on *database* that belongs to *owner*."""
-        frame = Frame(database, transaction, owner, self._innermost(owner))
+    def enter(self, database: Any, transaction: Any, owner: Any, grip: Grip | None = None) -> Frame:
+        """Open a block of *transaction* on *database* that belongs to *owner*; see above for its *grip*."""
+        frame = Frame(database, transaction, owner, self._innermost(owner), grip)
         self._frames.set(frame)
         return frame
 
@@ -70,7 +85,11 @@ class Scope:
                 if frame.owner != owner:
                     raise _foreign(frame)
                 if frame.is_open:
-                    return frame.transaction
+                    grip = frame.grip
+                    if grip is None or grip() is not None:
+                        return frame.transaction
+                    frame.is_open = False
+                    frame.transaction.abandon()
             frame = frame.outer
         return None
 

@@ -156,3 +156,34 @@ def test_tasks(scope):
         assert await asyncio.create_task(child()) is None
 
     asyncio.run(parent())
+
+
+class Left:
+    """A transaction whose `with` statement is over without its end."""
+
+    def __init__(self):
+        self.ends = 0
+
+    def abandon(self):
+        self.ends += 1
+
+
+def test_a_block_that_was_left(scope):
+    """D4: a block whose `with` statement has let go of it is ended by who finds it, once, and not joined."""
+    left, held = Left(), [object()]
+    frame = scope.enter(MAIN, left, ME, lambda: held[0])
+    assert (scope.find(MAIN, ME), frame.is_left) == (left, False)
+    held[0] = None
+    assert (frame.is_left, left.ends) == (True, 0)
+    assert scope.find(MAIN, ME) is None
+    assert scope.find(MAIN, ME) is None
+    assert (frame.is_left, left.ends) == (False, 1)
+    assert scope.enter(VB, left, ME).is_left is False
+
+
+def test_around_a_block_that_was_left(scope):
+    """D4: the block around one that was left is found, and goes on."""
+    left = Left()
+    scope.enter(MAIN, "outer", ME)
+    scope.enter(MAIN, left, ME, lambda: None)
+    assert (scope.find(MAIN, ME), left.ends) == ("outer", 1)

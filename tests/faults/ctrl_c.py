@@ -18,7 +18,7 @@ from tests._sync.clients import client_of, is_at_rest
 
 from .leaks import serves_blocking, settle_blocking, stuck
 
-__all__ = ["DEEDS"]
+__all__ = ["DEEDS", "LIMITS"]
 
 ADD: Final = "insert into t values ($1)"
 
@@ -55,11 +55,15 @@ DEEDS: Final[dict[str, Callable[[DB], None]]] = {
 }
 
 
+# The command clock: of those that are waited for it is what ends the wait.
+LIMITS: Final = {commit: 1.5, commit_many: 1.5}  # seconds
+
+
 def main() -> None:
     """Do what the command line says."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
     deed, dsn = DEEDS[sys.argv[1]], sys.argv[2]
-    with client_of(main=dsn, pool_max_size=2) as client:
+    with client_of(main=dsn, pool_max_size=2, command_timeout=LIMITS.get(deed, 60.0)) as client:
         db = client["main"]
         before = db.fetchval("select pg_backend_pid()")
         try:

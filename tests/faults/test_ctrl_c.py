@@ -23,6 +23,7 @@ from .leaks import beyond, serving_blocking, settle_blocking, stuck
 from .proxy import Proxy
 
 AT_ONCE: Final = 1.0  # seconds; D4 says 0.2, on a machine that has nothing else to do
+LIMIT: Final = 1.5 + 0.5  # seconds that a COMMIT is waited for: the program's command clock, and a cancel
 ADD: Final = "insert into t values ($1)"
 PATIENCE: Final = 20.0  # seconds that the program may take in all
 # COMMIT takes its time: 0.5 s for each row, in a trigger that runs only then.
@@ -81,13 +82,15 @@ def test_during_a_statement(direct: str, deed: str, text: str) -> None:
     settle_blocking(lambda: beyond(direct, 0))
 
 
-@pytest.mark.parametrize("deed", ["commit", pytest.param("commit_many", marks=pytest.mark.slow)])
-def test_during_commit(direct: str, deed: str) -> None:
-    """D4, O1: a COMMIT that Ctrl-C hits is over when it comes through: here it was cancelled."""
+@pytest.mark.parametrize(
+    ("deed", "rows"), [("commit", 1), pytest.param("commit_many", 2, marks=pytest.mark.slow)]
+)
+def test_during_commit(direct: str, deed: str, rows: int) -> None:
+    """D4, O1: a COMMIT that Ctrl-C hits is waited for, and done when it comes through."""
     prepare(direct, *SLOW)
     told = pressed(deed, direct, lambda: is_running(direct, "COMMIT"))
-    assert told.took < AT_ONCE
-    assert told.rows == first(direct, "select count(*) from t") == 0
+    assert told.took < AT_ONCE + 0.5 * rows
+    assert told.rows == first(direct, "select count(*) from t") == rows
     assert told.is_kept
     settle_blocking(lambda: beyond(direct, 0))
 
@@ -101,10 +104,10 @@ def waiting(template: Template) -> Iterator[Postgres]:
 
 
 def test_during_a_commit_that_is_done(waiting: Postgres) -> None:
-    """D4, O1: what the server has committed already Ctrl-C does not undo, and it is not sent again."""
+    """D4, O1: Ctrl-C does not undo what is committed already; the wait ends at the command clock."""
     asking = f"{waiting.dsn}?options=-c%20synchronous_commit%3Don"
     told = pressed("commit", asking, lambda: waits_for_a_standby(waiting))
-    assert told.took < AT_ONCE
+    assert told.took < AT_ONCE + LIMIT
     assert told.rows == first(waiting.dsn, "select count(*) from t") == 1
     assert told.is_kept
     settle_blocking(lambda: beyond(waiting.dsn, 0))
@@ -125,7 +128,7 @@ def test_during_commit_on_a_frozen_network(proxy: Proxy, dsn: str, direct: str, 
 
     proxy.freeze_on(b"COMMIT")
     told = pressed(deed, dsn, proxy.is_frozen, mend)
-    assert told.took < AT_ONCE
+    assert told.took < AT_ONCE + LIMIT
     assert told.rows == first(direct, "select count(*) from t") == 0
     assert not told.is_kept
     settle_blocking(lambda: beyond(direct, 0))
@@ -151,7 +154,6 @@ def test_while_the_pool_grows(direct: str, monkeypatch: pytest.MonkeyPatch) -> N
         settle_blocking(lambda: stuck(db))
 
 
-@pytest.mark.xfail(reason="D4: an interruption as __exit__ begins leaves the block open", strict=True)
 def test_as_a_block_ends(direct: str) -> None:
     """D4, T1: Ctrl-C between a block's last statement and its end undoes it; later calls are not in it."""
 
