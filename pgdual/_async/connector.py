@@ -15,6 +15,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo, timeout_from_conninfo
 
 from pgdual.core import backstops
+from pgdual.core.libpq import shut_down
 from pgdual.core.types import Types
 from pgdual.errors import ConfigurationError
 from pgdual.settings import DatabaseSettings
@@ -36,6 +37,7 @@ class AsyncConnector:
         self.settings = settings
         self.types = types
         self.hooks = hooks
+        self._unready: set[Any] = set()  # connections that are let in, and not ready yet
         self.pooled = settings.pooler == "transaction"
         self.unnamed = self.pooled or settings.prepared_statements == "off"
         if self.pooled and settings.search_path is not None:
@@ -49,6 +51,11 @@ class AsyncConnector:
 
     def not_connected(self, error: Exception) -> None:
         """Hear why a connection could not be made; a fleet does."""
+
+    def hang_up(self) -> None:
+        """End what is still waited for until a connection is ready (P4)."""
+        for connection in list(self._unready):
+            shut_down(connection.pgconn)
 
     def conninfo(self) -> str:
         """Return what to connect with now: a rotated password or DSN is taken up."""
@@ -72,6 +79,7 @@ class AsyncConnector:
         """Make a new connection ready, within as long again as connecting itself may take."""
         patience = timeout_from_conninfo(connection.info.get_parameters())
         limit = now() + patience
+        self._unready.add(connection)
         try:
             await bounded(patience, connection, self._configure, connection)
         except BaseException as error:
@@ -81,6 +89,8 @@ class AsyncConnector:
             if isinstance(error, Exception):
                 self.not_connected(error)
             raise
+        finally:
+            self._unready.discard(connection)
         self.configured()
 
     async def _configure(self, connection: Any) -> None:

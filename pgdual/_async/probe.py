@@ -85,4 +85,4 @@ class _Beside:
     def measure(self, *_: Any) -> None:
         pass
 
-    keep = lost = mend = measure
+    keep = lost = mend = recover = measure

@@ -22,7 +22,7 @@ from psycopg_pool._acompat import AEvent
 from psycopg_pool.abc import ACT
 from psycopg_pool.pool_async import AddConnection
 
-from pgdual.core.libpq import shut_down
+from pgdual.core.libpq import CONNECTING, shut_down, unless_closed
 from pgdual.core.scope import Scope
 from pgdual.errors import UsageError
 
@@ -60,6 +60,7 @@ class Connection(psycopg.AsyncConnection[Any]):
     async def connect(cls, conninfo: str = "", *, fleet: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """Connect as psycopg does; *fleet* hears of it, or of why it failed before the pool tries again."""
         started = now()
+        CONNECTING.set(fleet)
         try:
             connection = await super().connect(conninfo, **kwargs)
         except Exception as error:
@@ -67,6 +68,10 @@ class Connection(psycopg.AsyncConnection[Any]):
             raise error.with_traceback(None)  # noqa: B904 - psycopg's frames would keep the socket open
         fleet.connected(connection, now() - started)
         return connection
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> Any:
+        return unless_closed(super()._connect_gen(conninfo))
 
     def renew(self, context: Any) -> None:
         """Be as newly connected, in autocommit, with the adapters of *context*: nothing lent stays (L7).

@@ -37,7 +37,6 @@ from .wire import Wire
 # How often idle and old wires are looked for. Source: psycopg_pool's own scheduler works in seconds.
 TICK = 1.0  # seconds
 
-
 # Nothing on stderr where the program has not set logging up: what went wrong is in the errors, too.
 for _name in ("pgdual", "psycopg.pool"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
@@ -131,6 +130,7 @@ class AsyncSupply(AsyncConnector):
             await self._drop(wire)
         for wire in busy:
             wire.lose(ClientClosedError(f"the client of {self.name!r} was closed while the call ran"))
+        self.hang_up()
         await self.pool.close(timeout=max(0.1, limit - now()))
         self._let_go()
 

@@ -20,7 +20,7 @@ from psycopg_pool import ConnectionPool
 from psycopg_pool.abc import CT
 from psycopg_pool.pool import AddConnection
 
-from pgdual.core.libpq import shut_down
+from pgdual.core.libpq import CONNECTING, shut_down, unless_closed
 from pgdual.core.scope import Scope
 
 from . import lock
@@ -89,6 +89,7 @@ class Connection(psycopg.Connection[Any]):
     def connect(cls, conninfo: str = "", *, fleet: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """Connect as psycopg does; *fleet* hears of it, or of why it failed before the pool tries again."""
         started = now()
+        CONNECTING.set(fleet)
         try:
             connection = super().connect(conninfo, **kwargs)
         except Exception as error:
@@ -96,6 +97,10 @@ class Connection(psycopg.Connection[Any]):
             raise error.with_traceback(None)  # noqa: B904 - psycopg's frames would keep the socket open
         fleet.connected(connection, now() - started)
         return connection
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> Any:
+        return unless_closed(super()._connect_gen(conninfo))
 
     def renew(self, context: Any) -> None:
         """Be as newly connected, in autocommit, with the adapters of *context*: nothing lent stays (L7).

@@ -38,7 +38,6 @@ from .wire import Wire
 # How often idle and old wires are looked for. Source: psycopg_pool's own scheduler works in seconds.
 TICK = 1.0  # seconds
 
-
 # Nothing on stderr where the program has not set logging up: what went wrong is in the errors, too.
 for _name in ("pgdual", "psycopg.pool"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
@@ -132,6 +131,7 @@ class Supply(Connector):
             self._drop(wire)
         for wire in busy:
             wire.lose(ClientClosedError(f"the client of {self.name!r} was closed while the call ran"))
+        self.hang_up()
         self.pool.close(timeout=max(0.1, limit - now()))
         self._let_go()
 

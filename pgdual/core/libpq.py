@@ -13,13 +13,17 @@ import ctypes
 import os
 import socket
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Generator
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.pq import PGconn
 
+T = TypeVar("T")
+
 IsBusy = Callable[[Any], Any]
+CONNECTING: ContextVar[Any] = ContextVar("pgdual_connecting")  # the fleet that it is done for
 
 
 def through_psycopg(pgconn: Any) -> Any:
@@ -45,6 +49,27 @@ def chosen(path: str) -> IsBusy:
 
 
 is_busy = chosen(getattr(sys.modules[PGconn.__module__], "__file__", None) or ".py")
+
+
+def unless_closed(connecting: Generator[T, int, Any]) -> Generator[T, int, Any]:
+    """Go on with *connecting*, psycopg's steps of an attempt to connect, until its fleet is closed (P4).
+
+    Each tenth of a second is a step, whatever the server does.
+
+    Raises:
+        psycopg.OperationalError: It was closed; what there was of a connection is, too.
+    """
+    fleet = CONNECTING.get()
+    step = next(connecting)
+    while True:
+        ready = yield step
+        if fleet.is_closed:
+            connecting.close()
+            raise psycopg.OperationalError("the client was closed as it connected")
+        try:
+            step = connecting.send(ready)
+        except StopIteration as end:
+            return end.value
 
 
 def shut_down(pgconn: Any) -> None:

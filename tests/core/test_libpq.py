@@ -5,10 +5,13 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import psycopg
 import psycopg_pool
+import pytest
 from psycopg import pq
 
 from pgdual.core import libpq
+from pgdual.core.libpq import CONNECTING, unless_closed
 
 SHARED_LIBRARY = sys.modules[pq.PGconn.__module__].__file__ or ""
 
@@ -41,3 +44,39 @@ def test_whoever_waits_for_a_socket_that_is_shut_down_hears_its_end() -> None:
         assert ours.recv(1) == b""
         assert theirs.recv(1) == b""
     libpq.shut_down(SimpleNamespace(socket=-1))
+
+
+class Fleet:
+    is_closed = False
+
+
+def steps(log):
+    """Take two steps, as an attempt to connect does, and end with what was heard."""
+    try:
+        heard = [(yield "read"), (yield "write")]
+    finally:
+        log.append("over")
+    return heard
+
+
+def test_an_attempt_goes_on_while_its_fleet_is_open():
+    """P4: psycopg's steps are taken one by one, and their end is the attempt's."""
+    CONNECTING.set(Fleet())
+    log = []
+    attempt = unless_closed(steps(log))
+    assert (next(attempt), attempt.send(1)) == ("read", "write")
+    with pytest.raises(StopIteration) as end:
+        attempt.send(2)
+    assert (end.value.value, log) == ([1, 2], ["over"])
+
+
+def test_an_attempt_ends_with_its_fleet():
+    """P4: at the next step after the fleet was closed there is no connection, and nothing left of one."""
+    fleet, log = Fleet(), []
+    CONNECTING.set(fleet)
+    attempt = unless_closed(steps(log))
+    next(attempt)
+    fleet.is_closed = True
+    with pytest.raises(psycopg.OperationalError, match="closed"):
+        attempt.send(1)
+    assert log == ["over"]
