@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pgdual.embedded import Postgres
-from pgdual.errors import OperationalError, PoolTimeoutError
+from pgdual.errors import CircuitOpenError, OperationalError, PoolTimeoutError
 
 from .clients import client_of, outside, pids
 from .runtime import gather, wait_until
@@ -59,6 +59,17 @@ async def test_a_refusal_that_will_not_change(main_server: Postgres, main_dsn: s
         rules.write_text(before)
         outside(main_dsn, "select pg_reload_conf()")
         await wait_until(lambda: is_let_in(role))
+
+
+async def test_nobody_listens() -> None:
+    """B1, D1: who waited for a connection, or is refused at once, is told for which, and why."""
+    client = client_of(main="postgresql://127.0.0.1:1/none", breaker_failure_threshold=1, pool_timeout=0.3)
+    try:
+        for kind in (PoolTimeoutError, CircuitOpenError):
+            with pytest.raises(kind, match=r"main.*127\.0\.0\.1.*refused"):
+                await client["main"].fetchval("select 1")
+    finally:
+        await client.close()
 
 
 async def test_a_function_that_fails(main_dsn: str) -> None:
