@@ -15,9 +15,9 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo, timeout_from_conninfo
 
 from pgdual.core import backstops
-from pgdual.core.libpq import shut_down
+from pgdual.core.libpq import is_news, shut_down
 from pgdual.core.types import Types
-from pgdual.errors import ConfigurationError
+from pgdual.errors import ClientClosedError, ConfigurationError
 from pgdual.settings import DatabaseSettings
 
 from .runtime import GRACE, bounded, now
@@ -25,6 +25,7 @@ from .runtime import GRACE, bounded, now
 # Source: pg_split_opts() in PostgreSQL's postinit.c: options end at white space that has no backslash.
 _SPLITS = re.compile(r"[\\ \t\n\v\f\r]")
 _logger = logging.getLogger("pgdual.pool")
+logging.getLogger("psycopg.pool").addFilter(is_news)
 
 
 class AsyncConnector:
@@ -37,6 +38,7 @@ class AsyncConnector:
         self.settings = settings
         self.types = types
         self.hooks = hooks
+        self._has_hung_up = False
         self._unready: set[Any] = set()  # connections that are let in, and not ready yet
         self.pooled = settings.pooler == "transaction"
         self.unnamed = self.pooled or settings.prepared_statements == "off"
@@ -54,6 +56,7 @@ class AsyncConnector:
 
     def hang_up(self) -> None:
         """End what is still waited for until a connection is ready (P4)."""
+        self._has_hung_up = True
         for connection in list(self._unready):
             shut_down(connection.pgconn)
 
@@ -84,6 +87,8 @@ class AsyncConnector:
             await bounded(patience, connection, self._configure, connection)
         except BaseException as error:
             await connection.close()
+            if self._has_hung_up:
+                raise ClientClosedError("the client was closed as it connected") from None
             if isinstance(error, psycopg.OperationalError) and now() >= limit:
                 error = psycopg.OperationalError(f"no answer within {patience} s of being let in")
             if isinstance(error, Exception):

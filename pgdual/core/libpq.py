@@ -10,6 +10,7 @@ cannot be had (psycopg in pure Python, Windows) psycopg's is used.
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import socket
 import sys
@@ -19,6 +20,8 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg.pq import PGconn
+
+from pgdual.errors import ClientClosedError
 
 T = TypeVar("T")
 
@@ -57,7 +60,7 @@ def unless_closed(connecting: Generator[T, int, Any]) -> Generator[T, int, Any]:
     Each tenth of a second is a step, whatever the server does.
 
     Raises:
-        psycopg.OperationalError: It was closed; what there was of a connection is, too.
+        ClientClosedError: It was closed; what there was of a connection is, too.
     """
     fleet = CONNECTING.get()
     step = next(connecting)
@@ -65,11 +68,17 @@ def unless_closed(connecting: Generator[T, int, Any]) -> Generator[T, int, Any]:
         ready = yield step
         if fleet.is_closed:
             connecting.close()
-            raise psycopg.OperationalError("the client was closed as it connected")
+            raise ClientClosedError("the client was closed as it connected")
         try:
             step = connecting.send(ready)
         except StopIteration as end:
             return end.value
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Return whether what the pool logs is no attempt to connect that its client has ended itself."""
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    return not any(isinstance(argument, ClientClosedError) for argument in arguments)
 
 
 def shut_down(pgconn: Any) -> None:

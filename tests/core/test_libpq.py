@@ -1,17 +1,18 @@
 """What psycopg does not offer of libpq: a look that keeps the interpreter's lock, a socket shut down."""
 
+import logging
 import socket
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import psycopg
 import psycopg_pool
 import pytest
 from psycopg import pq
 
 from pgdual.core import libpq
-from pgdual.core.libpq import CONNECTING, unless_closed
+from pgdual.core.libpq import CONNECTING, is_news, unless_closed
+from pgdual.errors import ClientClosedError
 
 SHARED_LIBRARY = sys.modules[pq.PGconn.__module__].__file__ or ""
 
@@ -77,6 +78,12 @@ def test_an_attempt_ends_with_its_fleet():
     attempt = unless_closed(steps(log))
     next(attempt)
     fleet.is_closed = True
-    with pytest.raises(psycopg.OperationalError, match="closed"):
+    with pytest.raises(ClientClosedError, match="closed") as caught:
         attempt.send(1)
     assert log == ["over"]
+    assert [is_news(record(error)) for error in (caught.value, OSError())] == [False, True]
+    assert is_news(record({"name": "one"}))
+
+
+def record(argument):
+    return logging.LogRecord("psycopg.pool", logging.WARNING, "", 0, "%s", (argument,), None)
