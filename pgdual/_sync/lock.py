@@ -27,8 +27,10 @@ def critical(method: F) -> F:
     the object is told what that was (D4).
     """
 
-    # Written out for the two that every call goes through: a `*args` and a `with` more would double it.
-    wrapper = {2: _locked_one, 4: _locked_three}.get(method.__code__.co_argcount, _locked)
+    # Written out by the number of arguments: a `*args` and a `with` more would double what every call goes
+    # through, and after a call with `*args` CPython looks for signals before what it returned is kept.
+    written = {1: _locked_none, 2: _locked_one, 3: _locked_two, 4: _locked_three}
+    wrapper = written.get(method.__code__.co_argcount, _locked)
     return wraps(method)(wrapper(method))  # type: ignore[return-value]
 
 
@@ -46,6 +48,23 @@ def _locked(method: Callable[..., Any]) -> Callable[..., Any]:
     return locked
 
 
+def _locked_none(method: Callable[..., Any]) -> Callable[..., Any]:
+    def locked(self: Any) -> Any:
+        found, lock = None, self.lock
+        try:
+            lock.acquire()
+            try:
+                found = method(self)
+            finally:
+                lock.release()
+        except CUTS:
+            self.cut_short(found)
+            raise
+        return found
+
+    return locked
+
+
 def _locked_one(method: Callable[..., Any]) -> Callable[..., Any]:
     def locked(self: Any, one: Any) -> Any:
         found, lock = None, self.lock
@@ -53,6 +72,23 @@ def _locked_one(method: Callable[..., Any]) -> Callable[..., Any]:
             lock.acquire()
             try:
                 found = method(self, one)
+            finally:
+                lock.release()
+        except CUTS:
+            self.cut_short(found)
+            raise
+        return found
+
+    return locked
+
+
+def _locked_two(method: Callable[..., Any]) -> Callable[..., Any]:
+    def locked(self: Any, one: Any, two: Any) -> Any:
+        found, lock = None, self.lock
+        try:
+            lock.acquire()
+            try:
+                found = method(self, one, two)
             finally:
                 lock.release()
         except CUTS:
