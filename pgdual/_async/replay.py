@@ -66,11 +66,10 @@ class AsyncReplay:
                     value = await act(job)
                     break
                 except Exception as another:
-                    if session.is_in_doubt(job, another):
-                        self._tell(error)
-                        raise
-                    following = self._cause(job, another, log)
+                    following = None if session.is_in_doubt(job, another) else self._cause(job, another, log)
                     if following is None:
+                        if self._is_through(job, another):
+                            self._tell(error)
                         raise
                     error, cause = another, following
         except BaseException as last:
@@ -187,8 +186,8 @@ class AsyncReplay:
     async def _give_up(self, job: Job, error: BaseException) -> None:
         # The server must not be left with a part of it, which the block could go on from.
         session, wire = self.session, self.session.wire
-        if session.is_in_doubt(job, error):
-            return  # all of it was said
+        if self._is_through(job, error):
+            return
         session.begun = True
         session.log.turn_off("a replay of it failed")
         if wire is None or wire.dead:
@@ -204,6 +203,11 @@ class AsyncReplay:
         if wire.settling is not None:
             await wire.settle()  # D5: a cancel of what was run again may be on its way
         await self.session.fleet.step(wire, command(b"ROLLBACK"), now() + GRACE)
+
+    def _is_through(self, job: Job, error: BaseException) -> bool:
+        """Return whether all was said again, and *error* is what *job* itself came to."""
+        session = self.session
+        return session.is_in_doubt(job, error) or (job.error is error and not session.wire.dead)
 
     def _tell(self, error: Exception) -> None:
         fleet = self.session.fleet

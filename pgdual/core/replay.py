@@ -44,9 +44,6 @@ from .rows import ROWS
 
 STATEMENTS = 1000
 """How many statements, or rows of an executemany, are kept before replay is given up."""
-SIZE = 64 << 20
-"""About how many bytes of parameters and of rows are kept."""
-OFTEN = 16  # steps between two looks at their size
 _WORDS = ("schema_name", "table_name", "column_name", "datatype_name", "constraint_name")
 """What an error of the server's says beside its text, which has the message, the detail and the hint."""
 _FROZEN = {int, str, float, bool, bytes, type(None), Decimal, UUID, date, datetime, time, timedelta}
@@ -63,7 +60,7 @@ class Log:
         off: Why nothing is kept, None to keep.
     """
 
-    __slots__ = ("_copies", "_next", "_rows", "_size", "locks", "off", "steps")
+    __slots__ = ("_copies", "_rows", "locks", "off", "steps")
 
     def __init__(self, off: str | None = None) -> None:
         self.off = off
@@ -73,8 +70,7 @@ class Log:
         """Begin anew."""
         self.steps: list[bytes | Job] = []
         self.locks = False
-        self._rows = self._copies = self._size = 0
-        self._next = OFTEN  # at how many steps it is looked how large they are
+        self._rows = self._copies = 0
 
     def add(self, job: Job) -> None:
         """Keep *job*, which was answered; to be called unless it is off."""
@@ -87,19 +83,13 @@ class Log:
         steps = self.steps
         steps.append(job)
         rows = self._rows = self._rows + job.rows
-        if rows > RETURNED or len(steps) > self._next:
-            self._weigh()
+        if rows > RETURNED or len(steps) > STATEMENTS:
+            self.turn_off("it is too large to be kept")
+            return
         job.future = None
         job.arguments = ()
         if job.results:
             job.value = None  # the caller's: compared is what it was made of
-
-    def _weigh(self) -> None:
-        steps = self.steps
-        self._size += sum(map(_size, steps[self._next - OFTEN :]))
-        self._next = min(len(steps) + OFTEN, STATEMENTS)
-        if self._rows > RETURNED or len(steps) > STATEMENTS or self._size > SIZE:
-            self.turn_off("it is too large to be kept")
 
     def say(self, texts: Iterable[bytes]) -> None:
         """Keep texts of pgdual's own."""
@@ -128,18 +118,6 @@ class Log:
         self._copies += 1
         if self._copies > STATEMENTS:
             self.turn_off("it is too large to be kept")
-
-
-def _size(step: bytes | Job) -> int:
-    """Return about how many bytes *step* holds: of many rows the first stands for all."""
-    if isinstance(step, bytes):
-        return len(step)
-    sizes = [len(buffer) for buffer in step.buffers or () if buffer is not None]
-    sizes += [len(value) for row in step.feed for value in row if isinstance(value, (str, bytes, bytearray))]
-    for result in step.results:
-        for column in range(result.nfields if result.ntuples else 0):
-            sizes.append(result.ntuples * len(result.get_value(0, column) or b""))
-    return sum(sizes)
 
 
 def again(job: Job) -> Job:

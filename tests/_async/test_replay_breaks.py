@@ -14,6 +14,7 @@ from pgdual.errors import (
     QueryTimeoutError,
     TransactionClosedError,
     TransactionFailedError,
+    UniqueViolation,
     UsageError,
 )
 
@@ -126,6 +127,20 @@ async def test_a_mismatch_in_an_inner_block(db: AsyncDB, main_dsn: str) -> None:
                     await tx.execute(ADD, 1, 1)
             await tx.execute(ADD, 2, 1)
     assert first(main_dsn, "select sum(n) from t") == 10
+
+
+async def test_a_statement_that_fails_after_a_replay(db: AsyncDB, main_dsn: str) -> None:
+    """T4, T5: what it was replayed for fails by itself: that is its answer, and the outer block goes on."""
+    async with db.transaction() as tx:
+        await tx.execute(ADD, 1, 1)
+        await cut(main_dsn)
+        with pytest.raises(UniqueViolation):
+            async with db.transaction():
+                await db.execute("insert into t values (1)")
+        await tx.execute(ADD, 2, 1)
+        await cut(main_dsn)
+    assert tx.replays == 2
+    assert first(main_dsn, "select array_agg(n order by id) from t where id < 3") == [1, 1]
 
 
 async def test_rows_that_were_half_read(db: AsyncDB, main_dsn: str) -> None:

@@ -15,6 +15,7 @@ from pgdual.errors import (
     QueryTimeoutError,
     TransactionClosedError,
     TransactionFailedError,
+    UniqueViolation,
     UsageError,
 )
 
@@ -127,6 +128,20 @@ def test_a_mismatch_in_an_inner_block(db: DB, main_dsn: str) -> None:
                     tx.execute(ADD, 1, 1)
             tx.execute(ADD, 2, 1)
     assert first(main_dsn, "select sum(n) from t") == 10
+
+
+def test_a_statement_that_fails_after_a_replay(db: DB, main_dsn: str) -> None:
+    """T4, T5: what it was replayed for fails by itself: that is its answer, and the outer block goes on."""
+    with db.transaction() as tx:
+        tx.execute(ADD, 1, 1)
+        cut(main_dsn)
+        with pytest.raises(UniqueViolation):
+            with db.transaction():
+                db.execute("insert into t values (1)")
+        tx.execute(ADD, 2, 1)
+        cut(main_dsn)
+    assert tx.replays == 2
+    assert first(main_dsn, "select array_agg(n order by id) from t where id < 3") == [1, 1]
 
 
 def test_rows_that_were_half_read(db: DB, main_dsn: str) -> None:

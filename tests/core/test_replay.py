@@ -12,7 +12,7 @@ from psycopg.errors import lookup
 
 from pgdual.core import replay
 from pgdual.core.job import MANY, RETURNED, STATUS, Job
-from pgdual.core.replay import OFTEN, SIZE, STATEMENTS, Log, again, difference, seen
+from pgdual.core.replay import STATEMENTS, Log, again, difference, seen
 from pgdual.core.rows import ROW, ROWS, VALUE
 from pgdual.core.statement import Kind, Statement
 
@@ -285,37 +285,6 @@ def test_how_many_rows(counts):
             log.add(job)
         total += count
         assert (log.off is None) == (total <= RETURNED)
-
-
-def with_buffers(size, rows):
-    job = answered(STATUS, INSERT)
-    job.buffers = [b"x" * size, None]
-    return job
-
-
-def with_rows(size, rows):
-    return answered(ROWS, PLAIN, rows(), rows_of(size), rows_of(size))
-
-
-def with_feed(size, rows):
-    job = answered(MANY, INSERT)
-    job.feed = [["x" * size, 1], [bytearray(size), None]]
-    return job
-
-
-def rows_of(size):
-    return Rows().of(COLUMNS, [[b"x" * (size // 2), None]] * 2)
-
-
-@pytest.mark.parametrize("make", [with_buffers, with_rows, with_feed])
-def test_how_many_bytes(rows, make):
-    """T5: it is off soon after more bytes of parameters and rows are held than are kept, and not before."""
-    for size, is_off in ((1 << 20, False), (SIZE // (OFTEN - 1), True)):
-        log = Log()
-        log.say([b"SAVEPOINT a"])  # it is looked at every 16 steps
-        for _ in range(OFTEN):
-            log.add(make(size, rows))
-        assert (log.off is not None) is is_off
 
 
 # -- the rows of an executemany ----------------------------------------------------------------------
