@@ -134,6 +134,8 @@ LIMITS: dict[int, tuple[int, int]] = {
     _oid("oid"): (0, (1 << 32) - 1),
 }
 BOOL = _oid("bool")
+UUID = _by_oid("uuid").dumper
+BYTES = _adapters.get_dumper(bytes, PyFormat.BINARY)  # in C; RAW's is not, but makes no copy
 JSON = frozenset({_oid("json"), _oid("jsonb")})
 # Types whose binary form is their text, so that text may go into a binary array.
 SAME = frozenset(map(_oid, ("text", "varchar", "bpchar", "name", "json")))

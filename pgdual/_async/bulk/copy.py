@@ -131,7 +131,7 @@ class AsyncRows:
             raise
         return self._number - 1
 
-    async def _send_binary(self, cursor: Any, data: bytes | None) -> None:
+    async def _send_binary(self, cursor: Any, data: bytearray | None) -> None:
         async with cursor.copy(self._target.copy()) as copy:
             await copy.write(HEAD)
             while data is not None:
@@ -146,7 +146,7 @@ class AsyncRows:
             await copy.write(data)
         await self._next()
 
-    def _encoded(self) -> bytes | None:
+    def _encoded(self) -> bytearray | None:
         return copied(self._types, self._target, self._part, self._number)
 
     async def _next(self) -> None:

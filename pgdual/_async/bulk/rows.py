@@ -178,7 +178,7 @@ class AsyncPut:
     def _misfit(self, rows: Sequence[Sequence[Any]], first: int, error: UsageError) -> UsageError:
         return misfit(self._types, self.target, rows, first, error)
 
-    async def _copied(self, tx: Any, data: bytes, first: int) -> int:
+    async def _copied(self, tx: Any, data: bytearray, first: int) -> int:
         statement = self.copy
         assert statement is not None
 

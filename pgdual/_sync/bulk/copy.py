@@ -132,7 +132,7 @@ class Rows:
             raise
         return self._number - 1
 
-    def _send_binary(self, cursor: Any, data: bytes | None) -> None:
+    def _send_binary(self, cursor: Any, data: bytearray | None) -> None:
         with cursor.copy(self._target.copy()) as copy:
             copy.write(HEAD)
             while data is not None:
@@ -147,7 +147,7 @@ class Rows:
             copy.write(data)
         self._next()
 
-    def _encoded(self) -> bytes | None:
+    def _encoded(self) -> bytearray | None:
         return copied(self._types, self._target, self._part, self._number)
 
     def _next(self) -> None:

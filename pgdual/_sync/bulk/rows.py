@@ -179,7 +179,7 @@ class Put:
     def _misfit(self, rows: Sequence[Sequence[Any]], first: int, error: UsageError) -> UsageError:
         return misfit(self._types, self.target, rows, first, error)
 
-    def _copied(self, tx: Any, data: bytes, first: int) -> int:
+    def _copied(self, tx: Any, data: bytearray, first: int) -> int:
         statement = self.copy
         assert statement is not None
 
