@@ -81,6 +81,17 @@ class Target(NamedTuple):
         parts = table_name(self.table), self.names, comma.join(values), comma.join(arrays), names, ending
         return text.format(*parts).as_string()
 
+    def temporary(self, name: str) -> str:
+        """Return the text that makes the temporary table *name*, which takes these columns' values."""
+        columns = [SQL("{} {}").format(Identifier(c.name), raw(c.type)) for c in self.columns]
+        text = SQL("CREATE TEMPORARY TABLE {} ({}) ON COMMIT DROP")
+        return text.format(table_name(name), SQL(", ").join(columns)).as_string()
+
+    def moved(self, name: str, ending: Composable) -> str:
+        """Return the text that inserts what is in the table *name*."""
+        text = SQL("INSERT INTO {0} ({1}) SELECT {1} FROM {2} {3}")
+        return text.format(table_name(self.table), self.names, table_name(name), ending).as_string()
+
 
 def raw(text: Any) -> SQL:
     """Return *text* as it is: names of types that the server told, numbers, and queries of the user's."""

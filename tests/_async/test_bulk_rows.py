@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from psycopg.errors import CardinalityViolation, StringDataRightTruncation
 from pydantic import BaseModel
 
 from pgdual.aio import AsyncClient, AsyncDB
@@ -304,6 +305,38 @@ async def test_upsert(db: AsyncDB, main_dsn: str) -> None:
     assert rows_of(main_dsn) == [(1, "X"), (2, "B"), (3, "c"), (4, "d")]
     assert await db.upsert_many("t", [(number, "all") for number in range(3000)], "id") == 3000
     assert rows_of(main_dsn, "select count(*), min(name), max(name) from t") == [(3000, "all", "all")]
+
+
+async def test_upsert_of_many(db: AsyncDB, main_dsn: str) -> None:
+    """Through COPY into a temporary table too: what is there is updated, an error says where, T4 holds."""
+    await db.execute("create type size as enum ('s', 'l')")
+    await db.execute('create schema "Odd.s"')
+    await db.execute(
+        'create table "Odd.s"."T%s" (id int primary key, name varchar(9), "S" size, n int default 1)'
+    )
+    table, columns = '"Odd.s"."T%s"', ["id", "name", "S"]
+    rows = [(number, f"n{number}", None) for number in range(25_000)]
+    assert await db.upsert_many(table, rows, "id", columns=["id", "name", "n"]) == 25_000
+    assert await db.upsert_many(table, (r[:2] for r in rows[:12_000]), "id", [], columns[:2]) == 0
+    assert await db.upsert_many(table, [(n, "x", "l") for n in range(1_500)], "id", columns=columns) == 1_500
+    seen = f"select count(*), count(*) filter (where name = 'x' and \"S\" = 'l'), count(n) from {table}"
+    assert rows_of(main_dsn, seen) == [(25_000, 1_500, 0)]
+    async with db.transaction() as tx:
+        for _ in range(2):
+            with pytest.raises(CardinalityViolation) as caught:
+                async with tx.transaction():
+                    await tx.upsert_many(table, [*rows, rows[0], rows[0]], "id", columns=["id", "name", "n"])
+            assert "rows: 20001 to 25002" in caught.value.__notes__
+        assert await tx.upsert_many("t", [(n, "a") for n in range(2_000)], "id") == 2_000
+        with pytest.raises(StringDataRightTruncation) as caught_too:
+            async with tx.transaction():
+                await tx.upsert_many(
+                    table, [(n, "x" * (n % 11)) for n in range(2_000)], "id", columns=columns[:2]
+                )
+        assert "rows: 1 to 2000" in caught_too.value.__notes__
+        assert await tx.fetchval("select count(*) from pg_class where relname = 'pgdual_upsert'") == 0
+    assert rows_of(main_dsn, "select count(*) from t") == [(2_000,)]
+    assert rows_of(main_dsn, seen) == [(25_000, 1_500, 0)]
 
 
 async def test_a_temporary_table_and_a_path(db: AsyncDB, main_dsn: str) -> None:

@@ -62,6 +62,10 @@ def test_texts() -> None:
         'INSERT INTO "s"."t" ("a", """m") SELECT c1, c2::mood FROM unnest($1::integer[], $2::text[])'
         " AS r (c1, c2) X"
     )
+    assert MIXED.temporary("pg_temp.x") == (
+        'CREATE TEMPORARY TABLE "pg_temp"."x" ("a" integer, """m" mood) ON COMMIT DROP'
+    )
+    assert MIXED.moved("x", SQL("X")) == ('INSERT INTO "s"."t" ("a", """m") SELECT "a", """m" FROM "x" X')
     assert MIXED.copy("text") == 'COPY "s"."t" ("a", """m") FROM STDIN (FORMAT text)'
 
 
