@@ -63,6 +63,8 @@ def made(job: Any, prepared: Prepared, transformer: Transformer, count: int) -> 
     if want == VALUE:
         position = job.column
         if position != 0 or (count and not prepared.names):
+            if position is None:
+                return transformer.pgresult
             position = column_position(position, prepared.names)
         return transformer.load_row(0, tuple)[position] if count else None
     make = prepared.make if job.shape is None else maker(job.shape, prepared.names)

@@ -331,7 +331,9 @@ def test_upsert_of_many(db: DB, main_dsn: str) -> None:
         assert tx.upsert_many("t", [(n, "a") for n in range(2_000)], "id") == 2_000
         with pytest.raises(StringDataRightTruncation) as caught_too:
             with tx.transaction():
-                tx.upsert_many(table, [(n, "x" * (n % 11)) for n in range(2_000)], "id", columns=columns[:2])
+                tx.upsert_many(
+                    table, [(n, "x" * (n % 11)) for n in range(2_000)], "id", columns=columns[:2]
+                )
         assert "rows: 1 to 2000" in caught_too.value.__notes__
         assert tx.fetchval("select count(*) from pg_class where relname = 'pgdual_upsert'") == 0
     assert rows_of(main_dsn, "select count(*) from t") == [(2_000,)]

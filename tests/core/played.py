@@ -56,10 +56,10 @@ class Rows:
         data = [[value.to_bytes(8) for value in row] for row in rows]
         return self.of([(b"job", INT8), (b"row", INT8)], data, status=status)
 
-    def of(self, columns, rows, form=1, status=ExecStatus.TUPLES_OK):
+    def of(self, columns, rows, form=1, status=ExecStatus.TUPLES_OK, modifier=-1):
         """Return rows of bytes in these columns, each a name and the type's number."""
         result = self.pgconn.make_empty_result(status)
-        result.set_attributes([PGresAttDesc(name, 0, 0, form, oid, -1, -1) for name, oid in columns])
+        result.set_attributes([PGresAttDesc(name, 0, 0, form, oid, -1, modifier) for name, oid in columns])
         for at, row in enumerate(rows):
             for column, data in enumerate(row):
                 size = -1 if data is None else len(data)

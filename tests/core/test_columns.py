@@ -6,6 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 from decimal import Decimal
 from types import SimpleNamespace
+from uuid import UUID
 
 import pytest
 from psycopg.sql import SQL
@@ -100,6 +101,9 @@ def test_bytes() -> None:
     data = columns.copied(types, TARGET, [(1, "a"), (None, None)], 1)
     assert data == bytes.fromhex("0002 00000004 00000001 00000001 61 0002 ffffffff ffffffff")
     assert columns.copied(types, TARGET, [(None, "a")], 1) == bytes.fromhex("0002 ffffffff 00000001 61")
+    ids = Target("t", (Column("id", 2950, "uuid"),), True)
+    data = columns.copied(types, ids, [(UUID(int=7),), (None,)], 1)
+    assert data == bytes.fromhex("0001 00000010" + "7".zfill(32) + "0001 ffffffff")
     for target, row in ((TARGET, ("1", "a")), (MIXED, (1, "sad"))):
         assert columns.copied(types, target, [row], 1) is None
     assert columns.lines(types, TARGET, [("1", "a\tb\\"), (2, None)], 1) == b"1\ta\\tb\\\\\n2\t\\N\n"

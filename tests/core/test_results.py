@@ -58,6 +58,14 @@ def test_infinity_in_a_row(pipeline, tape, rows):
     assert [*map(tuple, job.value)] == [(dt.date(2000, 1, 1),), (dt.date.max,)]
 
 
+def test_a_result_as_it_is(pipeline, tape, rows):
+    """Who makes columns of a result is given what libpq has."""
+    job = Job(VALUE, Statement("select 1"))
+    job.column = None
+    result = rows([(7, 8)])
+    assert answered(pipeline, tape, job, result).value is result
+
+
 @pytest.mark.parametrize(("column", "value"), [(0, 7), (1, 8), (-1, 8), ("row", 8)])
 def test_a_value_by_its_column(pipeline, tape, rows, column, value):
     """A column is asked for by position, from either end, or by name."""

@@ -8,9 +8,11 @@ from typing import Any, TypeVar, overload
 from pgdual._async.call import DEFAULT
 from pgdual._async.queries import AsyncQueries, Timeout
 from pgdual.core.record import Record
+from pgdual.core.rows import VALUE
 from pgdual.core.statement import Statement
 from pgdual.core.types import Types
 
+from .arrow import columns_of
 from .copy import Format, Shape, bring, take_out
 from .feed import Many
 from .rows import Wish, put
@@ -20,7 +22,7 @@ T = TypeVar("T")
 
 
 class AsyncBulk(AsyncQueries):
-    """insert_many, upsert_many, copy_in, copy_out and stream."""
+    """insert_many, upsert_many, copy_in, copy_out, stream and fetch_arrow."""
 
     _types: Types
 
@@ -171,13 +173,35 @@ class AsyncBulk(AsyncQueries):
         Args:
             source: A table's name as in SQL, or a query without parameters.
             to: A file that is open for writing in binary, or a function that is given pieces of bytes;
-                on the async face it may be async.
+                on the async face it may be async. Or the path of a file that ends in .parquet, .arrow or
+                .feather and is written as `fetch_arrow` has the columns (extra `arrow`); without a COPY,
+                50,000 rows at a time, of which the first decide on the digits of a numeric without any.
             columns: Of a table; all if not given.
 
         Raises:
             UsageError: The source or an option is wrong; nothing was sent.
         """
         return await take_out(self, source, to, columns, Shape(format, header, delimiter, null))
+
+    async def fetch_arrow(self, sql: str, *args: Any, timeout: Timeout = DEFAULT) -> Any:
+        """Return what a query returns as a pyarrow.Table: columns, no rows are made (extra `arrow`).
+
+        Types are exact: numeric is decimal128 with the column's digits, or those that its values need;
+        timestamptz is timestamp[us, UTC], uuid is Arrow's uuid, interval a duration as in `fetch`; an array
+        is a list where its elements have a type. JSON and all else is a string.
+
+        Args:
+            sql, args, timeout: As in `fetch`.
+
+        Raises:
+            UsageError: A value has no place in its column's type: an infinite date, NaN in a numeric.
+
+        Example:
+            `polars.from_arrow(await db.fetch_arrow(...))`, or `(await db.fetch_arrow(...)).to_pandas()`.
+        """
+        job = self._job(VALUE, sql, args)
+        job.column = None
+        return columns_of(await self._run(job, timeout), self._types).table()
 
     @overload
     def stream(

@@ -31,6 +31,7 @@ from pgdual.core.columns import (
 from pgdual.core.statement import Kind, Statement
 from pgdual.errors import UsageError
 
+from .arrow import is_columns, save
 from .feed import AsyncFeed, come
 
 Format = Literal["binary", "csv", "text"]
@@ -199,6 +200,10 @@ def _say_where(error: psycopg.Error, what: str, before: int) -> None:
 async def take_out(database: Any, source: str, to: Any, columns: Sequence[str] | None, shape: Shape) -> int:
     """Copy a table or what a query returns to *to* and return the number of rows."""
     options = shape.options()
+    if is_columns(to):
+        if shape != Shape():
+            raise UsageError("format, header, delimiter and null are COPY's: a file of columns has none")
+        return await save(database, await _query(database, source, columns), to)
     write = getattr(to, "write", to)
     if not callable(write):
         raise UsageError(f"to is a {type(to).__name__}: give a file that is open for writing, or a function")
@@ -212,6 +217,19 @@ async def take_out(database: Any, source: str, to: Any, columns: Sequence[str] |
         return int(cursor.rowcount)
 
     return int(await database._lent(Statement(text), receive, False))
+
+
+async def _query(database: Any, source: str, columns: Sequence[str] | None) -> str:
+    try:
+        table = table_name(source)
+    except UsageError:
+        if columns is not None:
+            raise
+        return source
+    listed: Composable = SQL("*")
+    if columns is not None:
+        listed = target_of(source, await database.fetch(CATALOG, source), columns).names
+    return SQL("SELECT {} FROM {}").format(listed, table).as_string()
 
 
 async def _source(database: Any, source: str, columns: Sequence[str] | None) -> Composable:

@@ -31,6 +31,8 @@ class StreamEndError(PgdualError):
 class AsyncStream(Generic[T]):
     """The rows of one query; made by `stream`, to be iterated once, best inside of its own `with`."""
 
+    _want = ROWS
+
     def __init__(
         self,
         database: Any,
@@ -89,23 +91,21 @@ class AsyncStream(Generic[T]):
         if self._block is None:
             await session.end(None if is_done else StreamEndError("the stream was closed"))
         elif session.failed is None and not session.is_over:
-            await self._perform(session, STATUS, f"CLOSE {self._name}", ())
+            await self._perform(session, self._job(STATUS, f"CLOSE {self._name}"))
 
     async def _fetch(self) -> None:
         try:
             if self._session is None:
                 await self._open()
-            rows = await self._perform(
-                self._session, ROWS, f"FETCH FORWARD {self._chunk} FROM {self._name}", ()
-            )
+            job = self._job(self._want, f"FETCH FORWARD {self._chunk} FROM {self._name}")
+            count = self._keep(await self._perform(self._session, job))
         except BaseException as error:
             self._is_over = True
             session, self._session = self._session, None
             if session is not None and self._block is None:
                 await session.end(error)
             raise
-        self._rows.extend(rows)
-        if len(rows) < self._chunk:
+        if count < self._chunk:
             self._is_over = True
             rest = deque(self._rows)
             await self.close()
@@ -114,12 +114,18 @@ class AsyncStream(Generic[T]):
     async def _open(self) -> None:
         self._session, self._block = await self._database._session_for("what a stream reads is not kept")
         self._session.log.turn_off("what a stream reads is not kept")
-        await self._perform(self._session, STATUS, self._declare, self._args)
+        await self._perform(self._session, self._job(STATUS, self._declare, self._args))
 
-    async def _perform(self, session: Any, want: int, sql: str, args: Sequence[Any]) -> Any:
+    def _job(self, want: int, sql: str, args: Sequence[Any] = ()) -> Job:
         job = Job(want, self._database._statements.get(sql), args)
-        if want == ROWS:
-            job.shape = self._shape
+        job.shape, job.column = self._shape, None
+        return job
+
+    def _keep(self, rows: Any) -> int:
+        self._rows.extend(rows)
+        return len(rows)
+
+    async def _perform(self, session: Any, job: Job) -> Any:
         return await session.perform(self._block, job, self._timeout)
 
     def __del__(self) -> None:

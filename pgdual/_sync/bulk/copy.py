@@ -32,6 +32,7 @@ from pgdual.core.columns import (
 from pgdual.core.statement import Kind, Statement
 from pgdual.errors import UsageError
 
+from .arrow import is_columns, save
 from .feed import Feed, come
 
 Format = Literal["binary", "csv", "text"]
@@ -200,6 +201,10 @@ def _say_where(error: psycopg.Error, what: str, before: int) -> None:
 def take_out(database: Any, source: str, to: Any, columns: Sequence[str] | None, shape: Shape) -> int:
     """Copy a table or what a query returns to *to* and return the number of rows."""
     options = shape.options()
+    if is_columns(to):
+        if shape != Shape():
+            raise UsageError("format, header, delimiter and null are COPY's: a file of columns has none")
+        return save(database, _query(database, source, columns), to)
     write = getattr(to, "write", to)
     if not callable(write):
         raise UsageError(f"to is a {type(to).__name__}: give a file that is open for writing, or a function")
@@ -213,6 +218,19 @@ def take_out(database: Any, source: str, to: Any, columns: Sequence[str] | None,
         return int(cursor.rowcount)
 
     return int(database._lent(Statement(text), receive, False))
+
+
+def _query(database: Any, source: str, columns: Sequence[str] | None) -> str:
+    try:
+        table = table_name(source)
+    except UsageError:
+        if columns is not None:
+            raise
+        return source
+    listed: Composable = SQL("*")
+    if columns is not None:
+        listed = target_of(source, database.fetch(CATALOG, source), columns).names
+    return SQL("SELECT {} FROM {}").format(listed, table).as_string()
 
 
 def _source(database: Any, source: str, columns: Sequence[str] | None) -> Composable:
