@@ -6,7 +6,7 @@ import contextvars
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -71,6 +71,29 @@ def test_ctrl_c_interrupts_a_call(blocking: DB, main_dsn: str, kind: str) -> Non
     pid = blocking.fetchval("select pg_backend_pid()")
     with CtrlC(lambda: is_running(main_dsn, "pg_sleep")):
         blocking.execute(SLEEPERS[kind])
+    assert left_open(main_dsn) == []
+    assert blocking.fetchval("select pg_backend_pid()") == pid
+    assert blocking.fetchval("select count(*) from t") == 0
+
+
+SLOW = """
+create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(30); return new; end $$;
+create trigger s before insert on t for each row execute function slow()
+"""
+COPIES: dict[str, Callable[[DB], object]] = {
+    "in": lambda db: db.copy_in("t", [(1,)]),
+    "many": lambda db: db.insert_many("t", [(n,) for n in range(1500)]),
+    "out": lambda db: db.copy_out("select 1 from pg_sleep(30)", lambda _: None),
+}
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_ctrl_c_in_a_copy(blocking: DB, main_dsn: str, kind: str) -> None:
+    """D4: Ctrl-C ends a COPY, on the server too; nothing stays of it, and its connection is used again."""
+    outside(main_dsn, SLOW)
+    pid = blocking.fetchval("select pg_backend_pid()")
+    with CtrlC(lambda: is_running(main_dsn, "COPY")):
+        COPIES[kind](blocking)
     assert left_open(main_dsn) == []
     assert blocking.fetchval("select pg_backend_pid()") == pid
     assert blocking.fetchval("select count(*) from t") == 0

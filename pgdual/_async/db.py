@@ -25,7 +25,7 @@ from .attempts import run as repeated
 from .borrowed import AsyncBorrowed
 from .bulk.backfill import AsyncBackfills
 from .bulk.calls import AsyncBulk
-from .call import run
+from .call import DEFAULT, run
 from .fleet import AsyncFleet
 from .labelled import AsyncLabelled
 from .listen import AsyncListener
@@ -86,12 +86,14 @@ class AsyncDB(AsyncBulk, AsyncBackfills):
         session = await self._apart("its rows are read only once")
         return int(await session.whole(session.many, job, timeout))
 
-    async def _lent(self, statement: Statement, work: Any, is_limited: bool) -> Any:
+    async def _lent(
+        self, statement: Statement, work: Any, is_limited: bool, timeout: Timeout = DEFAULT
+    ) -> Any:
         transaction: AsyncTransaction | None = SCOPE.find(self, owner())
         if transaction is not None:
-            return await transaction._lent(statement, work, is_limited)
+            return await transaction._lent(statement, work, is_limited, timeout)
         session = await self._apart("what COPY says is not kept")
-        return await session.whole(session.lent, statement, work, is_limited)
+        return await session.whole(session.lent, statement, work, is_limited, timeout)
 
     async def _session_for(self, reason: str) -> tuple[AsyncSession, AsyncTransaction | None]:
         transaction: AsyncTransaction | None = SCOPE.find(self, owner())

@@ -7,11 +7,13 @@ from typing import Any
 
 from pgdual.core.job import Job
 
-from .queries import AsyncQueries, Timeout
+from .bulk.calls import AsyncBulk
+from .call import DEFAULT
+from .queries import Timeout
 from .transaction import AsyncTransaction, Isolation
 
 
-class AsyncLabelled(AsyncQueries):
+class AsyncLabelled(AsyncBulk):
     """The calls and transactions of a database that have a label; made by `db.labelled(...)`.
 
     It is the same database: the same connections, the same open transaction of the task.
@@ -20,6 +22,7 @@ class AsyncLabelled(AsyncQueries):
     def __init__(self, database: Any, label: str) -> None:
         self.database = database
         self._statements = database._statements
+        self._types = database._types
         self.label = label
 
     def _job(self, want: int, sql: str, arguments: Sequence[Any], idempotent: bool = False) -> Job:
@@ -36,6 +39,15 @@ class AsyncLabelled(AsyncQueries):
 
     async def _run_many(self, job: Job, timeout: Timeout) -> int:
         return int(await self.database._run_many(job, timeout))
+
+    async def _lent(
+        self, statement: Statement, work: Any, is_limited: bool, timeout: Timeout = DEFAULT
+    ) -> Any:
+        return await self.database._lent(statement, work, is_limited, timeout)
+
+    async def _session_for(self, reason: str) -> tuple[Any, Any]:
+        session: tuple[Any, Any] = await self.database._session_for(reason)
+        return session
 
     def transaction(
         self,

@@ -27,6 +27,7 @@ from pgdual.errors import (
 )
 
 from .call import DEFAULT, explain, is_late, limit_of
+from .clock import AsyncClock
 from .queries import Timeout
 from .replay import AsyncReplay
 from .runtime import CUTS, INTERRUPTS, grab, now, owner
@@ -245,14 +246,18 @@ class AsyncStatements:
         finally:
             self._feeder = None
 
-    async def lent(self, block: Any, statement: Statement, work: Any, is_limited: bool) -> Any:
-        """Return what `work(connection)` does on psycopg's connection, in turn; replay is off then.
+    async def lent(
+        self, block: Any, statement: Statement, work: Any, is_limited: bool, timeout: Timeout
+    ) -> Any:
+        """Return what `work(connection, clock)` does on psycopg's connection, in turn; replay is off then.
 
         Args:
             statement: What it says there.
             is_limited: The server's limit for a statement stays; else it is off until the end.
+            timeout: Seconds for each part that it begins on the clock.
         """
         self.log.turn_off(f"what {statement.verb} says is not kept")
+        limit = limit_of(self.fleet, timeout)
 
         async def act(job: Job) -> Any:
             if not self.begun:  # W2: nothing that it says tells of the wait
@@ -260,12 +265,24 @@ class AsyncStatements:
             await self._flush(job.deadline)
             if not is_limited and not self.fleet.pooled:
                 await self.fleet.step(self.wire, command(raised(inf)), job.deadline)
-            wire, self._feeder = self.wire, owner()
+            wire, job.deadline, self._feeder = self.wire, inf, owner()
+            clock = AsyncClock(await wire.lend(), limit)
             try:
-                return await work(await wire.lend())
+                value = await work(wire.connection, clock)
+                await clock.stop()
+                if not clock.is_over:
+                    return value
+            except psycopg.Error:
+                await clock.stop()
+                if not clock.is_over:
+                    raise
             finally:
                 self._feeder = None
-                _regain(wire)
+                try:
+                    await clock.stop()
+                finally:
+                    _regain(wire, clock)
+            raise QueryTimeoutError("a part of it was not answered within the time limit", "rolled back")
 
         return await self.perform(block, Job(STATUS, statement), DEFAULT, act)
 
@@ -345,7 +362,9 @@ class AsyncStatements:
         return error
 
 
-def _regain(wire: Any) -> None:
+def _regain(wire: Any, clock: AsyncClock) -> None:
+    if clock.is_over:
+        wire.lose(psycopg.OperationalError("the connection was closed at a time limit"))
     if wire.dead:
         return
     try:

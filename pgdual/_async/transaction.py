@@ -16,6 +16,7 @@ from pgdual.errors import TransactionClosedError, UsageError
 
 from . import runtime
 from .bulk.calls import AsyncBulk
+from .call import DEFAULT
 from .queries import Timeout
 from .runtime import CUTS, SCOPE, gripped, now, owner
 from .session import AsyncSession
@@ -189,9 +190,11 @@ class AsyncTransaction(AsyncBulk):
         check_place(job.statement, in_transaction=True)
         return int(await self._session.many(self, job, timeout))
 
-    async def _lent(self, statement: Statement, work: Any, is_limited: bool) -> Any:
+    async def _lent(
+        self, statement: Statement, work: Any, is_limited: bool, timeout: Timeout = DEFAULT
+    ) -> Any:
         self._check_open()
-        return await self._session.lent(self, statement, work, is_limited)
+        return await self._session.lent(self, statement, work, is_limited, timeout)
 
     async def _session_for(self, reason: str) -> tuple[Any, AsyncTransaction]:
         self._check_open()

@@ -26,7 +26,7 @@ from .attempts import run as repeated
 from .borrowed import Borrowed
 from .bulk.backfill import Backfills
 from .bulk.calls import Bulk
-from .call import run
+from .call import DEFAULT, run
 from .fleet import Fleet
 from .labelled import Labelled
 from .listen import Listener
@@ -87,12 +87,14 @@ class DB(Bulk, Backfills):
         session = self._apart("its rows are read only once")
         return int(session.whole(session.many, job, timeout))
 
-    def _lent(self, statement: Statement, work: Any, is_limited: bool) -> Any:
+    def _lent(
+        self, statement: Statement, work: Any, is_limited: bool, timeout: Timeout = DEFAULT
+    ) -> Any:
         transaction: Transaction | None = SCOPE.find(self, owner())
         if transaction is not None:
-            return transaction._lent(statement, work, is_limited)
+            return transaction._lent(statement, work, is_limited, timeout)
         session = self._apart("what COPY says is not kept")
-        return session.whole(session.lent, statement, work, is_limited)
+        return session.whole(session.lent, statement, work, is_limited, timeout)
 
     def _session_for(self, reason: str) -> tuple[Session, Transaction | None]:
         transaction: Transaction | None = SCOPE.find(self, owner())

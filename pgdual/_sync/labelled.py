@@ -8,11 +8,13 @@ from typing import Any
 
 from pgdual.core.job import Job
 
-from .queries import Queries, Timeout
+from .bulk.calls import Bulk
+from .call import DEFAULT
+from .queries import Timeout
 from .transaction import Transaction, Isolation
 
 
-class Labelled(Queries):
+class Labelled(Bulk):
     """The calls and transactions of a database that have a label; made by `db.labelled(...)`.
 
     It is the same database: the same connections, the same open transaction of the task.
@@ -21,6 +23,7 @@ class Labelled(Queries):
     def __init__(self, database: Any, label: str) -> None:
         self.database = database
         self._statements = database._statements
+        self._types = database._types
         self.label = label
 
     def _job(self, want: int, sql: str, arguments: Sequence[Any], idempotent: bool = False) -> Job:
@@ -37,6 +40,15 @@ class Labelled(Queries):
 
     def _run_many(self, job: Job, timeout: Timeout) -> int:
         return int(self.database._run_many(job, timeout))
+
+    def _lent(
+        self, statement: Statement, work: Any, is_limited: bool, timeout: Timeout = DEFAULT
+    ) -> Any:
+        return self.database._lent(statement, work, is_limited, timeout)
+
+    def _session_for(self, reason: str) -> tuple[Any, Any]:
+        session: tuple[Any, Any] = self.database._session_for(reason)
+        return session
 
     def transaction(
         self,

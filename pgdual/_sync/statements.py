@@ -28,6 +28,7 @@ from pgdual.errors import (
 )
 
 from .call import DEFAULT, explain, is_late, limit_of
+from .clock import Clock
 from .queries import Timeout
 from .replay import Replay
 from .runtime import CUTS, INTERRUPTS, grab, now, owner
@@ -246,14 +247,18 @@ class Statements:
         finally:
             self._feeder = None
 
-    def lent(self, block: Any, statement: Statement, work: Any, is_limited: bool) -> Any:
-        """Return what `work(connection)` does on psycopg's connection, in turn; replay is off then.
+    def lent(
+        self, block: Any, statement: Statement, work: Any, is_limited: bool, timeout: Timeout
+    ) -> Any:
+        """Return what `work(connection, clock)` does on psycopg's connection, in turn; replay is off then.
 
         Args:
             statement: What it says there.
             is_limited: The server's limit for a statement stays; else it is off until the end.
+            timeout: Seconds for each part that it begins on the clock.
         """
         self.log.turn_off(f"what {statement.verb} says is not kept")
+        limit = limit_of(self.fleet, timeout)
 
         def act(job: Job) -> Any:
             if not self.begun:  # W2: nothing that it says tells of the wait
@@ -261,12 +266,24 @@ class Statements:
             self._flush(job.deadline)
             if not is_limited and not self.fleet.pooled:
                 self.fleet.step(self.wire, command(raised(inf)), job.deadline)
-            wire, self._feeder = self.wire, owner()
+            wire, job.deadline, self._feeder = self.wire, inf, owner()
+            clock = Clock(wire.lend(), limit)
             try:
-                return work(wire.lend())
+                value = work(wire.connection, clock)
+                clock.stop()
+                if not clock.is_over:
+                    return value
+            except psycopg.Error:
+                clock.stop()
+                if not clock.is_over:
+                    raise
             finally:
                 self._feeder = None
-                _regain(wire)
+                try:
+                    clock.stop()
+                finally:
+                    _regain(wire, clock)
+            raise QueryTimeoutError("a part of it was not answered within the time limit", "rolled back")
 
         return self.perform(block, Job(STATUS, statement), DEFAULT, act)
 
@@ -346,7 +363,9 @@ class Statements:
         return error
 
 
-def _regain(wire: Any) -> None:
+def _regain(wire: Any, clock: Clock) -> None:
+    if clock.is_over:
+        wire.lose(psycopg.OperationalError("the connection was closed at a time limit"))
     if wire.dead:
         return
     try:

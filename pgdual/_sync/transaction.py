@@ -17,6 +17,7 @@ from pgdual.errors import TransactionClosedError, UsageError
 
 from . import runtime
 from .bulk.calls import Bulk
+from .call import DEFAULT
 from .queries import Timeout
 from .runtime import CUTS, SCOPE, gripped, now, owner
 from .session import Session
@@ -190,9 +191,11 @@ class Transaction(Bulk):
         check_place(job.statement, in_transaction=True)
         return int(self._session.many(self, job, timeout))
 
-    def _lent(self, statement: Statement, work: Any, is_limited: bool) -> Any:
+    def _lent(
+        self, statement: Statement, work: Any, is_limited: bool, timeout: Timeout = DEFAULT
+    ) -> Any:
         self._check_open()
-        return self._session.lent(self, statement, work, is_limited)
+        return self._session.lent(self, statement, work, is_limited, timeout)
 
     def _session_for(self, reason: str) -> tuple[Any, Transaction]:
         self._check_open()

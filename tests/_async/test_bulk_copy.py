@@ -6,6 +6,7 @@ import gc
 import io
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from pgdual.errors import (
     DivisionByZero,
     InvalidTextRepresentation,
     QueryCanceled,
+    QueryTimeoutError,
     UniqueViolation,
     UsageError,
 )
@@ -190,6 +192,52 @@ async def test_called_off(db: AsyncDB, main_dsn: str) -> None:
             await copying.result()
     assert rows_of(main_dsn) == []
     assert await db.fetchval("select 1") == 1
+
+
+async def test_time_limits(db: AsyncDB, main_dsn: str) -> None:
+    """D1, D2: a part that the server does not take in time ends COPY; a source or a sink may take longer."""
+    prepare(main_dsn, "create function slow() returns trigger language plpgsql as $$ begin "
+            "perform pg_sleep(20); return new; end $$", "create table slow (id int, name text)",
+            "create trigger s before insert on slow for each row execute function slow()")  # fmt: skip
+
+    def idle() -> bool:
+        until = monotonic() + 0.25
+        while monotonic() < until:
+            pass
+        return True
+
+    for work in (
+        lambda: db.copy_in("slow", [(1, "a")], timeout=0.15),
+        lambda: db.copy_in("slow", [b"1\ta\n"], timeout=0.15),
+        lambda: db.copy_out("select 1 from pg_sleep(20)", lambda _: None, timeout=0.15),
+    ):
+        began = monotonic()
+        with pytest.raises(QueryTimeoutError) as caught:
+            await work()
+        assert caught.value.outcome == "rolled back"
+        assert monotonic() - began < 2
+        await wait_until(lambda: not is_running(main_dsn, "COPY"))
+    assert rows_of(main_dsn, "select * from slow") == []
+    assert await db.copy_in("t", ((n, "a") for n in range(3) if idle()), timeout=0.15) == 3
+    assert await db.copy_out("t", lambda _: idle() or None, timeout=0.15) == 3
+    with pytest.raises(UsageError, match="timeout=0"):
+        await db.copy_in("t", [(9, "a")], timeout=0)
+
+
+async def test_under_a_label(db: AsyncDB, main_dsn: str) -> None:
+    """W1: a labelled database has the bulk calls too, and counts what they ask under its label."""
+    nightly = db.labelled("nightly")
+    assert await nightly.insert_many("t", [(1, "a")]) == 1
+    assert await nightly.upsert_many("t", [(n, "b") for n in range(1_500)], "id") == 1_500
+    assert await nightly.copy_in("t", [(-1, "c")]) == 1
+    assert await nightly.copy_out("t", lambda _: None) == 1_501
+    asked = nightly.stats()["calls"]
+    found = [row.id async for row in nightly.stream("select id from t order by id", chunk=900)]
+    assert found == [-1, *range(1_500)]
+    assert nightly.stats()["calls"] - asked >= 2
+    async with nightly.transaction() as tx:
+        assert await nightly.insert_many("t", [(-2, "d")]) == 1
+        assert await tx.fetchval("select count(*) from t") == 1_502
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pgdual._async.call import DEFAULT
+from pgdual._async.queries import Timeout
 from pgdual.core.rows import VALUE
 from pgdual.errors import ConfigurationError
 
@@ -47,7 +47,7 @@ def is_columns(to: Any) -> bool:
     return isinstance(to, (str, Path)) and Path(to).suffix in _SUFFIXES
 
 
-async def save(database: Any, query: str, to: Any) -> int:
+async def save(database: Any, query: str, to: Any, timeout: Timeout) -> int:
     """Write what *query* returns to the file *to*, a part at a time; return the number of rows.
 
     The file has its name when it is whole.
@@ -55,7 +55,7 @@ async def save(database: Any, query: str, to: Any) -> int:
     path, count, writer = Path(to), 0, None
     unfinished = path.with_name(f"{path.name}.part")
     try:
-        async with AsyncTables(database, query, (), ROWS, None, DEFAULT) as tables:
+        async with AsyncTables(database, query, (), ROWS, None, timeout) as tables:
             async for table in tables:
                 writer = writer or _writer(unfinished, path.suffix, table.schema)
                 writer.write_table(table)

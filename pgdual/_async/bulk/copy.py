@@ -12,9 +12,12 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.sql import SQL, Composable
 from psycopg.sql import Literal as Quoted
 
+from pgdual._async.queries import Timeout
+from pgdual._async.runtime import INTERRUPTS
 from pgdual.core.columns import (
     CATALOG,
     END,
@@ -69,26 +72,31 @@ class Shape(NamedTuple):
 
 
 async def bring(
-    database: Any, table: str, source: Any, columns: Sequence[str] | None, shape: Shape | None
+    database: Any,
+    table: str,
+    source: Any,
+    columns: Sequence[str] | None,
+    shape: Shape | None,
+    timeout: Timeout,
 ) -> int:
     """Copy *source* into *table* and return the number of rows."""
     table_name(table)
     if isinstance(columns, str):
         raise UsageError(f"columns={columns!r}: give a list of names")
     if hasattr(source, "read"):
-        return await _data(database, table, columns, shape, AsyncFile(source), b"")
+        return await _data(database, table, columns, shape, AsyncFile(source), b"", timeout)
     feed = AsyncFeed(source, "source")
     first = await feed.take(1)
     if not first:
         return 0
     if isinstance(first[0], (bytes, bytearray, memoryview, str)):
-        return await _data(database, table, columns, shape, feed, first[0])
+        return await _data(database, table, columns, shape, feed, first[0], timeout)
     if shape is not None:
         raise UsageError("format, header, delimiter and null are for data, not for rows: leave them out")
     names = columns if columns is not None else names_in(first[0])
     target = target_of(table, await database.fetch(CATALOG, table), names)
-    statement = Statement(target.copy())
-    return int(await database._lent(statement, AsyncRows(target, database._types, feed, first).send, False))
+    sender = AsyncRows(target, database._types, feed, first)
+    return int(await database._lent(Statement(target.copy()), sender.send, False, timeout))
 
 
 class AsyncFile:
@@ -114,10 +122,11 @@ class AsyncRows:
         self._part: Sequence[Any] = first
         self._number = 1  # of the first row of the part
         self._begun = 1  # of the first row of the COPY that runs
+        self._clock: Any = None
 
-    async def send(self, connection: Any) -> int:
+    async def send(self, connection: Any, clock: Any) -> int:
         """Send all of them on *connection* and return how many."""
-        cursor = connection.cursor()
+        cursor, self._clock = connection.cursor(), clock
         self._part = tuples(self._part, self._names, 1)
         try:
             while self._part:
@@ -152,11 +161,19 @@ class AsyncRows:
 
     async def _next(self) -> None:
         self._number += len(self._part)
+        self._clock.stand()
         self._part = tuples(await self._feed.take(ROWS), self._names, self._number)
+        self._clock.begin()
 
 
 async def _data(
-    database: Any, table: str, columns: Sequence[str] | None, shape: Shape | None, feed: Any, first: Any
+    database: Any,
+    table: str,
+    columns: Sequence[str] | None,
+    shape: Shape | None,
+    feed: Any,
+    first: Any,
+    timeout: Timeout,
 ) -> int:
     shape = shape or Shape()
     options = shape.options()
@@ -166,19 +183,21 @@ async def _data(
         listed = SQL(" ({})").format(target_of(table, catalog, columns).names)  # type: ignore[assignment]
     text = SQL("COPY {}{} FROM STDIN ({})").format(table_name(table), listed, options).as_string()
 
-    async def send(connection: Any) -> int:
-        cursor = connection.cursor()
+    async def send(connection: Any, clock: Any) -> int:
+        cursor, part = connection.cursor(), [first]
         try:
             async with cursor.copy(text) as copy:
-                await copy.write(_checked(first, shape))
-                while part := await feed.take(1):
+                while part:
                     await copy.write(_checked(part[0], shape))
+                    clock.stand()
+                    part = await feed.take(1)
+                    clock.begin()
         except psycopg.Error as error:
             _say_where(error, "line", 0)
             raise
         return int(cursor.rowcount)
 
-    return int(await database._lent(Statement(text), send, False))
+    return int(await database._lent(Statement(text), send, False, timeout))
 
 
 def _checked(part: Any, shape: Shape) -> Any:
@@ -197,26 +216,36 @@ def _say_where(error: psycopg.Error, what: str, before: int) -> None:
         error.add_note(f"{what}: {before + int(found[1])}{column}")
 
 
-async def take_out(database: Any, source: str, to: Any, columns: Sequence[str] | None, shape: Shape) -> int:
+async def take_out(
+    database: Any, source: str, to: Any, columns: Sequence[str] | None, shape: Shape, timeout: Timeout
+) -> int:
     """Copy a table or what a query returns to *to* and return the number of rows."""
     options = shape.options()
     if is_columns(to):
         if shape != Shape():
             raise UsageError("format, header, delimiter and null are COPY's: a file of columns has none")
-        return await save(database, await _query(database, source, columns), to)
+        return await save(database, await _query(database, source, columns), to, timeout)
     write = getattr(to, "write", to)
     if not callable(write):
         raise UsageError(f"to is a {type(to).__name__}: give a file that is open for writing, or a function")
     text = SQL("COPY {} TO STDOUT ({})").format(await _source(database, source, columns), options).as_string()
 
-    async def receive(connection: Any) -> int:
+    async def receive(connection: Any, clock: Any) -> int:
         cursor = connection.cursor()
-        async with cursor.copy(text) as copy:
-            while part := await copy.read():
-                await come(write(bytes(part)))
+        try:
+            async with cursor.copy(text) as copy:
+                while part := await copy.read():
+                    clock.stand()
+                    await come(write(bytes(part)))
+                    clock.begin()
+        except INTERRUPTS as interrupt:
+            # psycopg leaves a COPY open that began just as its caller was interrupted.
+            if connection.pgconn.transaction_status == TransactionStatus.ACTIVE and cursor.pgresult:
+                await psycopg.AsyncCopy(cursor).finish(interrupt)
+            raise
         return int(cursor.rowcount)
 
-    return int(await database._lent(Statement(text), receive, False))
+    return int(await database._lent(Statement(text), receive, False, timeout))
 
 
 async def _query(database: Any, source: str, columns: Sequence[str] | None) -> str:

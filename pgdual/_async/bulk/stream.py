@@ -118,7 +118,7 @@ class AsyncStream(Generic[T]):
 
     def _job(self, want: int, sql: str, args: Sequence[Any] = ()) -> Job:
         job = Job(want, self._database._statements.get(sql), args)
-        job.shape, job.column = self._shape, None
+        job.shape, job.column, job.label = self._shape, None, self._database.label
         return job
 
     def _keep(self, rows: Any) -> int:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pgdual._sync.call import DEFAULT
+from pgdual._sync.queries import Timeout
 from pgdual.core.rows import VALUE
 from pgdual.errors import ConfigurationError
 
@@ -48,7 +48,7 @@ def is_columns(to: Any) -> bool:
     return isinstance(to, (str, Path)) and Path(to).suffix in _SUFFIXES
 
 
-def save(database: Any, query: str, to: Any) -> int:
+def save(database: Any, query: str, to: Any, timeout: Timeout) -> int:
     """Write what *query* returns to the file *to*, a part at a time; return the number of rows.
 
     The file has its name when it is whole.
@@ -56,7 +56,7 @@ def save(database: Any, query: str, to: Any) -> int:
     path, count, writer = Path(to), 0, None
     unfinished = path.with_name(f"{path.name}.part")
     try:
-        with Tables(database, query, (), ROWS, None, DEFAULT) as tables:
+        with Tables(database, query, (), ROWS, None, timeout) as tables:
             for table in tables:
                 writer = writer or _writer(unfinished, path.suffix, table.schema)
                 writer.write_table(table)

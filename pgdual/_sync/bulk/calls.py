@@ -25,14 +25,17 @@ T = TypeVar("T")
 class Bulk(Queries):
     """insert_many, upsert_many, copy_in, copy_out, stream and fetch_arrow."""
 
+    label: str | None = None
     _types: Types
 
     def _session_for(self, reason: str) -> tuple[Any, Any]:
         """Return the session of the open transaction and its block, or one of its own and None."""
         raise NotImplementedError
 
-    def _lent(self, statement: Statement, work: Any, is_limited: bool) -> Any:
-        """Return what `work(connection)` does on a psycopg connection, in a transaction."""
+    def _lent(
+        self, statement: Statement, work: Any, is_limited: bool, timeout: Timeout = DEFAULT
+    ) -> Any:
+        """Return what `work(connection, clock)` does on a psycopg connection, in a transaction."""
         raise NotImplementedError
 
     @overload
@@ -131,11 +134,11 @@ class Bulk(Queries):
         header: bool = False,
         delimiter: str | None = None,
         null: str | None = None,
+        timeout: Timeout = DEFAULT,
     ) -> int:
         """Copy rows, a file or pieces of data into a table, all or nothing; return the number of rows.
 
-        Without a time limit: use `asyncio.timeout`, which leaves the connection usable, as Ctrl-C does. In
-        a transaction it turns replay off.
+        Ctrl-C and `asyncio.timeout` leave the connection usable. In a transaction it turns replay off.
 
         Args:
             table: The name as in SQL: `users`, `sales.users`, `"Users"`.
@@ -147,14 +150,17 @@ class Bulk(Queries):
             header: The first line is passed over (csv, text).
             delimiter: One character, a tab in text and a comma in csv if not given.
             null: What stands for NULL; \\N in text and nothing in csv if not given.
+            timeout: Seconds that the server has for each part of the data and for what it checks at the
+                end, not for all of it; the source has as long as it takes. None for no limit.
 
         Raises:
             UsageError: A row or value does not fit, numbered (from 1), or an option; nothing stays done.
+            QueryTimeoutError: A part was not taken in time; nothing stays done.
             psycopg.Error: What the server said; a note has the line or row, and the column.
         """
         options = (format, header, delimiter, null)
         shape = None if options == (None, False, None, None) else Shape(format or "text", *options[1:])
-        return bring(self, table, source, columns, shape)
+        return bring(self, table, source, columns, shape, timeout)
 
     def copy_out(
         self,
@@ -165,11 +171,12 @@ class Bulk(Queries):
         header: bool = False,
         delimiter: str | None = None,
         null: str | None = None,
+        timeout: Timeout = DEFAULT,
     ) -> int:
         """Copy a table, or what a query returns, out; return the number of rows.
 
-        Without a time limit, in constant memory. In a transaction it turns replay off. Other arguments are
-        those of `copy_in`.
+        In constant memory. In a transaction it turns replay off. Other arguments are those of `copy_in`;
+        the time limit is for the first part of the data, and for each after it.
 
         Args:
             source: A table's name as in SQL, or a query without parameters.
@@ -182,7 +189,7 @@ class Bulk(Queries):
         Raises:
             UsageError: The source or an option is wrong; nothing was sent.
         """
-        return take_out(self, source, to, columns, Shape(format, header, delimiter, null))
+        return take_out(self, source, to, columns, Shape(format, header, delimiter, null), timeout)
 
     def fetch_arrow(self, sql: str, *args: Any, timeout: Timeout = DEFAULT) -> Any:
         """Return what a query returns as a pyarrow.Table: columns, no rows are made (extra `arrow`).

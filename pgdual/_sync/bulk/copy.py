@@ -13,9 +13,12 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.sql import SQL, Composable
 from psycopg.sql import Literal as Quoted
 
+from pgdual._sync.queries import Timeout
+from pgdual._sync.runtime import INTERRUPTS
 from pgdual.core.columns import (
     CATALOG,
     END,
@@ -70,26 +73,31 @@ class Shape(NamedTuple):
 
 
 def bring(
-    database: Any, table: str, source: Any, columns: Sequence[str] | None, shape: Shape | None
+    database: Any,
+    table: str,
+    source: Any,
+    columns: Sequence[str] | None,
+    shape: Shape | None,
+    timeout: Timeout,
 ) -> int:
     """Copy *source* into *table* and return the number of rows."""
     table_name(table)
     if isinstance(columns, str):
         raise UsageError(f"columns={columns!r}: give a list of names")
     if hasattr(source, "read"):
-        return _data(database, table, columns, shape, File(source), b"")
+        return _data(database, table, columns, shape, File(source), b"", timeout)
     feed = Feed(source, "source")
     first = feed.take(1)
     if not first:
         return 0
     if isinstance(first[0], (bytes, bytearray, memoryview, str)):
-        return _data(database, table, columns, shape, feed, first[0])
+        return _data(database, table, columns, shape, feed, first[0], timeout)
     if shape is not None:
         raise UsageError("format, header, delimiter and null are for data, not for rows: leave them out")
     names = columns if columns is not None else names_in(first[0])
     target = target_of(table, database.fetch(CATALOG, table), names)
-    statement = Statement(target.copy())
-    return int(database._lent(statement, Rows(target, database._types, feed, first).send, False))
+    sender = Rows(target, database._types, feed, first)
+    return int(database._lent(Statement(target.copy()), sender.send, False, timeout))
 
 
 class File:
@@ -115,10 +123,11 @@ class Rows:
         self._part: Sequence[Any] = first
         self._number = 1  # of the first row of the part
         self._begun = 1  # of the first row of the COPY that runs
+        self._clock: Any = None
 
-    def send(self, connection: Any) -> int:
+    def send(self, connection: Any, clock: Any) -> int:
         """Send all of them on *connection* and return how many."""
-        cursor = connection.cursor()
+        cursor, self._clock = connection.cursor(), clock
         self._part = tuples(self._part, self._names, 1)
         try:
             while self._part:
@@ -153,11 +162,19 @@ class Rows:
 
     def _next(self) -> None:
         self._number += len(self._part)
+        self._clock.stand()
         self._part = tuples(self._feed.take(ROWS), self._names, self._number)
+        self._clock.begin()
 
 
 def _data(
-    database: Any, table: str, columns: Sequence[str] | None, shape: Shape | None, feed: Any, first: Any
+    database: Any,
+    table: str,
+    columns: Sequence[str] | None,
+    shape: Shape | None,
+    feed: Any,
+    first: Any,
+    timeout: Timeout,
 ) -> int:
     shape = shape or Shape()
     options = shape.options()
@@ -167,19 +184,21 @@ def _data(
         listed = SQL(" ({})").format(target_of(table, catalog, columns).names)  # type: ignore[assignment]
     text = SQL("COPY {}{} FROM STDIN ({})").format(table_name(table), listed, options).as_string()
 
-    def send(connection: Any) -> int:
-        cursor = connection.cursor()
+    def send(connection: Any, clock: Any) -> int:
+        cursor, part = connection.cursor(), [first]
         try:
             with cursor.copy(text) as copy:
-                copy.write(_checked(first, shape))
-                while part := feed.take(1):
+                while part:
                     copy.write(_checked(part[0], shape))
+                    clock.stand()
+                    part = feed.take(1)
+                    clock.begin()
         except psycopg.Error as error:
             _say_where(error, "line", 0)
             raise
         return int(cursor.rowcount)
 
-    return int(database._lent(Statement(text), send, False))
+    return int(database._lent(Statement(text), send, False, timeout))
 
 
 def _checked(part: Any, shape: Shape) -> Any:
@@ -198,26 +217,36 @@ def _say_where(error: psycopg.Error, what: str, before: int) -> None:
         error.add_note(f"{what}: {before + int(found[1])}{column}")
 
 
-def take_out(database: Any, source: str, to: Any, columns: Sequence[str] | None, shape: Shape) -> int:
+def take_out(
+    database: Any, source: str, to: Any, columns: Sequence[str] | None, shape: Shape, timeout: Timeout
+) -> int:
     """Copy a table or what a query returns to *to* and return the number of rows."""
     options = shape.options()
     if is_columns(to):
         if shape != Shape():
             raise UsageError("format, header, delimiter and null are COPY's: a file of columns has none")
-        return save(database, _query(database, source, columns), to)
+        return save(database, _query(database, source, columns), to, timeout)
     write = getattr(to, "write", to)
     if not callable(write):
         raise UsageError(f"to is a {type(to).__name__}: give a file that is open for writing, or a function")
     text = SQL("COPY {} TO STDOUT ({})").format(_source(database, source, columns), options).as_string()
 
-    def receive(connection: Any) -> int:
+    def receive(connection: Any, clock: Any) -> int:
         cursor = connection.cursor()
-        with cursor.copy(text) as copy:
-            while part := copy.read():
-                come(write(bytes(part)))
+        try:
+            with cursor.copy(text) as copy:
+                while part := copy.read():
+                    clock.stand()
+                    come(write(bytes(part)))
+                    clock.begin()
+        except INTERRUPTS as interrupt:
+            # psycopg leaves a COPY open that began just as its caller was interrupted.
+            if connection.pgconn.transaction_status == TransactionStatus.ACTIVE and cursor.pgresult:
+                psycopg.Copy(cursor).finish(interrupt)
+            raise
         return int(cursor.rowcount)
 
-    return int(database._lent(Statement(text), receive, False))
+    return int(database._lent(Statement(text), receive, False, timeout))
 
 
 def _query(database: Any, source: str, columns: Sequence[str] | None) -> str:
