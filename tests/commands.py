@@ -10,14 +10,17 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def pgdual(*words: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+def pgdual(
+    *words: str, folder: Path = ROOT, stderr: int = subprocess.PIPE, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run `pgdual` with these words in *folder* and return how it ended."""
     given = {name: value for name, value in os.environ.items() if "POSTGRES" not in name}
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", "from pgdual.cli import main; main()", *words],
         env={**given, **environment},
         cwd=folder,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         timeout=60,
         check=False,

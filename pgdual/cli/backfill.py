@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import runpy
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pgdual.cli.errors import told
+from pgdual.cli.progress import teller
 from pgdual.cli.reach import columns
 from pgdual.errors import UndefinedTable, UsageError
 from pgdual.sync import DB, Client
@@ -20,7 +18,6 @@ app = typer.Typer(
     help="Backfills: batches that can be interrupted.\n\nExample: pgdual backfill run totals.py:TOTALS"
 )
 HEADINGS = ("name", "rows", "done", "last key", "updated")
-EVERY = 10.0  # seconds between two lines where nobody watches
 Database = Annotated[str, typer.Option(help="The database.")]
 Place = Annotated[str, typer.Argument(metavar="FILE.py:NAME", help="A file, and a dict in it.")]
 
@@ -35,20 +32,6 @@ def _load(place: str) -> dict[str, Any]:
     return found
 
 
-def _teller() -> Callable[[Any], None]:
-    last = [0.0]
-    is_watched = sys.stderr.isatty()
-
-    def tell(state: Any) -> None:
-        if state.done or time.monotonic() - last[0] >= (0.2 if is_watched else EVERY):
-            last[0] = time.monotonic()
-            rate = state.now / state.seconds if state.seconds else 0.0
-            line = f"{state.name}: {state.rows} rows, {rate:.0f} rows/s, batches of {state.batch}"
-            typer.echo(f"\r\x1b[K{line}" if is_watched else line, err=True, nl=state.done or not is_watched)
-
-    return tell
-
-
 def _run(place: str, database: str, dry_run: bool, must_exist: bool) -> None:
     with told():
         wanted = _load(place)
@@ -56,14 +39,16 @@ def _run(place: str, database: str, dry_run: bool, must_exist: bool) -> None:
         with Client() as client:
             if must_exist and name not in [row[0] for row in _states(client[database])]:
                 raise UsageError(f"no backfill {name!r} was begun; `pgdual backfill run` begins one")
-            arguments = {"progress": _teller(), **wanted, "checkpoint": name}
-            if dry_run:
-                arguments["dry_run"] = True
-            try:
-                state = client[database].backfill(**arguments)
-            except TypeError as error:
-                raise UsageError(f"{place}: {error}") from error
-        typer.echo(f"{state.name}: done, {state.now} rows in this run, {state.rows} in all")
+            with teller() as tell:
+                arguments = {"progress": tell, **wanted, "checkpoint": name}
+                if dry_run:
+                    arguments["dry_run"] = True
+                try:
+                    state = client[database].backfill(**arguments)
+                except TypeError as error:
+                    raise UsageError(f"{place}: {error}") from error
+        what = "done, nothing written" if dry_run else "done"
+        typer.echo(f"{state.name}: {what}, {state.now} rows in this run, {state.rows} in all")
 
 
 @app.command()
@@ -106,8 +91,10 @@ def _states(database: DB) -> list[Any]:
     try:
         return list(
             database.fetch(
-                "SELECT name, rows, done, coalesce(last_key, '-') AS last_key,"
-                " date_trunc('second', updated_at)::text AS updated FROM pgdual_backfill ORDER BY name"
+                "SELECT name, sum(rows) AS rows, bool_and(done) AS done,"
+                " string_agg(coalesce(last_key, '-'), ' ' ORDER BY part) AS last_key,"
+                " date_trunc('second', max(updated_at))::text AS updated"
+                " FROM pgdual_backfill GROUP BY name ORDER BY name"
             )
         )
     except UndefinedTable:

@@ -80,6 +80,55 @@ async def test_it_goes_on_after_an_error(db: AsyncDB, main_dsn: str) -> None:
     assert outside(main_dsn, "select * from source except select * from target") == []
 
 
+async def test_parts_at_the_same_time(db: AsyncDB, main_dsn: str) -> None:
+    """In parts each row is read once as well, also where a run goes on with other ideas of how many parts."""
+    seen: list[int] = []
+    steps: list[Any] = []
+
+    def noted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if len(seen) > 250 and len(steps) < 1000:
+            steps.extend([None] * 1000)
+            raise BrokenError
+        seen.extend(row["id"] for row in rows)
+        return half(rows)
+
+    async def run(parallel: int) -> Any:
+        return await db.backfill(
+            "source", noted, "target", key="id", checkpoint="b", batch=30, seconds=1e-3, parallel=parallel,
+            progress=steps.append,
+        )  # fmt: skip
+
+    prepare(main_dsn, "analyze source")
+    with pytest.raises(BrokenError):
+        await run(4)
+    assert outside(main_dsn, "select count(*) from pgdual_backfill") == [(4,)]
+    done = await run(2)
+    assert (done.rows, done.done) == (500, True)
+    assert sorted(seen) == [n * 3 for n in range(1, 501)]
+    assert (steps[-1].rows, steps[-1].done, steps[-1].total) == (500, True, 500)
+    assert outside(main_dsn, "select count(*), min(n), max(n) from target") == [(250, 1001, 1499)]
+    found = outside(main_dsn, "select last_key, until_key, rows from pgdual_backfill order by part")
+    assert found == [("375", "375", 125), ("750", "750", 125), ("1125", "1125", 125), ("1500", None, 125)]
+    assert (await run(3)).now == 0
+    prepare(main_dsn, "create table nothing (id int)")
+    empty = await db.backfill("nothing", None, "target", key="id", checkpoint="empty", parallel=4)
+    assert (empty.rows, empty.done) == (0, True)
+
+
+class BrokenError(Exception):
+    pass
+
+
+async def test_how_long_it_takes(db: AsyncDB, main_dsn: str) -> None:
+    """The progress has an estimate of all rows, and with the rate of the seconds that are left."""
+    prepare(main_dsn, "analyze source")
+    steps: list[Any] = []
+    await db.backfill("source", half, "target", key="id", checkpoint="b", batch=30, progress=steps.append)
+    assert (steps[0].total, steps[-1].left) == (500, 0.0)
+    assert steps[0].left == pytest.approx(470 / steps[0].rate)
+    assert steps[0]._replace(total=0).left is None
+
+
 async def test_a_query_and_a_function(db: AsyncDB, main_dsn: str) -> None:
     """The source may be a query, with a key of any type, and the target a function in the transaction."""
     prepare(main_dsn, "create table total (day date primary key, sum int)")
@@ -112,6 +161,8 @@ async def test_calls_that_are_wrong(db: AsyncDB) -> None:
         ("source", "target;", {}, "not the name of a table"),
         ("source", "target", {"batch": 0}, "batch=0"),
         ("source", "target", {"seconds": 0}, "seconds=0"),
+        ("source", "target", {"parallel": 0}, "parallel=0"),
+        ("source", "target", {"max_lag": -1}, "max_lag=-1"),
         ("source", "target", {"checkpoint": ""}, "checkpoint=''"),
         ("select id / 2 * 0 as id, n from source", "target", {}, "stands twice"),
         ("select null::int as id", "target", {}, "is NULL"),
