@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pgdual.core.job import Job
+from pgdual.core.statement import Statement
 
 from .bulk.calls import AsyncBulk
 from .call import DEFAULT

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pgdual.core.job import Job
+from pgdual.core.statement import Statement
 
 from .bulk.calls import Bulk
 from .call import DEFAULT
