@@ -12,6 +12,7 @@ from ._async.projection.failures import retry as retry_projection
 from ._async.projection.failures import skip as skip_projection
 from ._async.projection.log import AsyncEventLog
 from ._async.projection.registry import REGISTRY, projector, sync_projection
+from ._async.projection.worker import AsyncProjectionWorker
 from ._async.tradecore import (
     acquire_connection_for_db,
     client,
@@ -58,6 +59,7 @@ __all__ = [
     "AsyncDB",
     "AsyncEventLog",
     "AsyncListener",
+    "AsyncProjectionWorker",
     "AsyncTransaction",
     "Database",
     "DatabaseSettings",

@@ -12,6 +12,7 @@ from ._sync.projection.failures import retry as retry_projection
 from ._sync.projection.failures import skip as skip_projection
 from ._sync.projection.log import EventLog
 from ._sync.projection.registry import REGISTRY, projector, sync_projection
+from ._sync.projection.worker import ProjectionWorker
 from ._sync.tradecore import (
     acquire_connection_for_db,
     client,
@@ -65,6 +66,7 @@ __all__ = [
     "Notification",
     "Position",
     "ProjectionType",
+    "ProjectionWorker",
     "Record",
     "Registry",
     "SchemaRun",

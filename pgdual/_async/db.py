@@ -9,7 +9,7 @@ from typing import Any
 from pgdual.core import health
 from pgdual.core.breaker import Breaker, CircuitBreaker
 from pgdual.core.job import Job, begin
-from pgdual.core.meter import Meter
+from pgdual.core.meter import Meter, ProjectionMeters
 from pgdual.core.replay import Log
 from pgdual.core.sizing import Share, share_for, worker_share
 from pgdual.core.statement import Statement, Statements, check_place
@@ -52,6 +52,7 @@ class AsyncDB(AsyncBulk, AsyncBackfills):
         self._statements = Statements()
         self._types = Types()
         self._meter = Meter()
+        self._projections = ProjectionMeters()
         self._breaker: Breaker | None = None
         self._hooks: list[Callable[[Any], Any]] = []
         self._fleet: AsyncFleet | None = None  # the one that was used last
@@ -334,10 +335,13 @@ class AsyncDB(AsyncBulk, AsyncBackfills):
     # -- watching --------------------------------------------------------------------------------
 
     def stats(self) -> dict[str, Any]:
-        """Return counters and the p50, p95 and p99 of acquire and of query, in milliseconds."""
+        """Return counters and the p50, p95 and p99 of acquire and of query, in milliseconds.
+        "projections": their events, failures, `took` and `lag`, and the share of SYNC.
+        """
         figures = self._fleet.figures() if self._fleet is not None else {}
         labels = {label: meter.summary() for label, meter in list(self._meter.labels.items())}
-        return {"database": self.name, "pool": figures, **self._meter.summary(), "labels": labels}
+        own = {"database": self.name, "pool": figures, "projections": self._projections.summary()}
+        return {**own, **self._meter.summary(), "labels": labels}
 
     def labelled(self, label: str) -> AsyncLabelled:
         """Return this database under a label: its calls are counted apart as well, in `stats()["labels"]`.
@@ -379,6 +383,7 @@ class AsyncDB(AsyncBulk, AsyncBackfills):
             "lanes": [] if fleet is None else [wire.load for wire in list(fleet.lanes.wires)],
             "breaker": self._breaker_state(),
             "meter": self._meter.state(),
+            "projections": self._projections.state(),
             "slowest": [{"statement": plain(sql), "ms": seconds * 1e3} for sql, seconds in slowest],
         }
 

@@ -7,7 +7,7 @@ by bucket. Nothing here reads a clock: callers bring seconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import exp, inf, log
 from typing import Any
 
@@ -20,6 +20,7 @@ _SHIFT = 1.5 - log(LOWEST) / GROWTH
 BUCKETS = int((log(HIGHEST) - log(LOWEST)) / GROWTH) + 3
 LABELS = 100  # that are counted apart (N3); a label made of a user's id would have no end
 COUNTERS = ("errors", "lost", "refused", "replays", "resent", "rows", "timeouts")
+_SHARES = ("events", "inline", "unprojected")
 _HISTOGRAMS = ("_waits", "creation", "read", "transaction", "write")
 
 
@@ -240,4 +241,90 @@ class Meter:
             "read": self.read.summary(),
             "write": self.write.summary(),
             "transaction": self.transaction.summary(),
+        }
+
+
+class ProjectionMeter:
+    """What one projection did: `took` is seconds a transaction, `lag` from an event's time to its rows."""
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.failures = 0
+        self.took = Histogram()
+        self.lag = Histogram()
+
+    def add(self, other: ProjectionMeter) -> None:
+        """Count everything that *other* counted too."""
+        self.events += other.events
+        self.failures += other.failures
+        self.took.add(other.took)
+        self.lag.add(other.lag)
+
+    def state(self) -> dict[str, Any]:
+        """Return it as plain values, which `of` takes back."""
+        return {
+            "events": self.events,
+            "failures": self.failures,
+            "took": self.took.state(),
+            "lag": self.lag.state(),
+        }
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> ProjectionMeter:
+        """Return the meter whose `state` this is."""
+        meter = cls()
+        meter.events, meter.failures = state["events"], state["failures"]
+        meter.took, meter.lag = Histogram.of(state["took"]), Histogram.of(state["lag"])
+        return meter
+
+    def summary(self) -> dict[str, Any]:
+        """Return plain values; durations in milliseconds."""
+        return {
+            "events": self.events,
+            "failures": self.failures,
+            "took": self.took.summary(),
+            "lag": self.lag.summary(),
+        }
+
+
+class ProjectionMeters:
+    """What all projections of a database did, and the share of SYNC events (J5)."""
+
+    def __init__(self) -> None:
+        self.events = 0  # that were given to `project`
+        self.inline = 0  # of them, with a SYNC projector
+        self.unprojected = 0  # of them, with none at all
+        self._own: dict[str, ProjectionMeter] = {}
+
+    def of(self, projection: str) -> ProjectionMeter:
+        """Return the meter of one projection."""
+        return self._own.setdefault(projection, ProjectionMeter())
+
+    def count(self, is_inline: bool, is_projected: bool) -> None:
+        """Count an event that was given to `project`."""
+        self.events += 1
+        self.inline += is_inline
+        self.unprojected += not is_projected
+
+    def add(self, state: Mapping[str, Any]) -> None:
+        """Count everything that another has counted, whose `state` this is."""
+        for name in _SHARES:
+            setattr(self, name, getattr(self, name) + state[name])
+        for projection, one in state["projections"].items():
+            self.of(projection).add(ProjectionMeter.of(one))
+
+    def __iter__(self) -> Iterator[tuple[str, ProjectionMeter]]:
+        return iter(list(self._own.items()))
+
+    def state(self) -> dict[str, Any]:
+        """Return it as plain values, which `add` takes back: in another process they can be added up."""
+        own = {name: one.state() for name, one in self}
+        return {**{name: getattr(self, name) for name in _SHARES}, "projections": own}
+
+    def summary(self) -> dict[str, Any]:
+        """Return plain values; durations in milliseconds."""
+        return {
+            **{name: getattr(self, name) for name in _SHARES},
+            "sync_share": self.inline / self.events if self.events else 0.0,
+            "projections": {name: one.summary() for name, one in self},
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
 from functools import lru_cache
@@ -200,12 +200,19 @@ class Projector:
     kind: Any  # a class, or an event's name
     event_type: str
     when: ProjectionType
+    projection: str  # what it is a part of: they go along the log together
+    is_batch: bool = False  # it is given lists of events
+    tables: tuple[str, ...] = ()  # that this projection alone writes
     timeout: float = TIMEOUT  # seconds, where it is SYNC
 
     @property
     def is_inline(self) -> bool:
         """True if it runs before the caller goes on."""
         return self.when is ProjectionType.SYNC
+
+    def given(self, events: list[Event]) -> Any:
+        """Return what the function is called with for *events*, which are one if it takes no batches."""
+        return [event.as_a(self.kind) for event in events] if self.is_batch else events[0].as_a(self.kind)
 
 
 class Registry:
@@ -219,11 +226,21 @@ class Registry:
         self.unprojected = 0  # of them, with none at all
         self.is_warned = False
 
-    def add(self, kind: Any, function: Any, when: Any, name: str | None = None) -> Projector:
+    def add(
+        self,
+        kind: Any,
+        function: Any,
+        when: Any,
+        name: str | None = None,
+        projection: str | None = None,
+        is_batch: bool = False,
+        tables: Iterable[str] = (),
+    ) -> Projector:
         """Register *function* for events of *kind*.
 
         Raises:
-            ProjectionError: It is no function `(event, db)` of this face, or its name is taken.
+            ProjectionError: It is no function `(event, db)` of this face, its name is taken, or its
+                projection is of the other type.
         """
         event_type = name_of(kind)
         if when not in list(ProjectionType):
@@ -235,7 +252,14 @@ class Registry:
                 f"projector {own!r} is registered twice; its checkpoint goes by its name, so give another "
                 "with name="
             )
-        made = Projector(own, function, kind, event_type, ProjectionType(when))
+        made = Projector(
+            own, function, kind, event_type, ProjectionType(when), projection or own, is_batch, _names(tables)
+        )
+        if any(one.when is not made.when for one in self if one.projection == made.projection):
+            raise ProjectionError(
+                f"projection {made.projection!r} has SYNC and ASYNC projectors, which go on apart; "
+                "give them another with projection="
+            )
         self._projectors[own] = made
         return made
 
@@ -275,6 +299,22 @@ class Registry:
             raise ProjectionError(f"no projector {name!r}; there are: {known}")
         return self._projectors[name]
 
+    def projection(self, name: str) -> list[Projector]:
+        """Return the projectors of one projection.
+
+        Raises:
+            ProjectionError: There is none of this name; the message lists those that there are.
+        """
+        found = [one for one in self if one.projection == name]
+        if not found:
+            known = ", ".join(sorted({one.projection for one in self})) or "none is registered"
+            raise ProjectionError(f"no projection {name!r}; there are: {known}")
+        return found
+
+    def behind(self) -> list[str]:
+        """Return the names of the ASYNC projections, which a worker runs."""
+        return list(dict.fromkeys(one.projection for one in self if not one.is_inline))
+
     def of(self, event_type: str) -> list[Projector]:
         """Return the projectors of one type of event, in the order of their registration."""
         return [one for one in self if one.event_type == event_type]
@@ -305,6 +345,13 @@ class Registry:
 
     def __iter__(self) -> Iterator[Projector]:
         return iter(list(self._projectors.values()))
+
+
+def _names(tables: Iterable[str]) -> tuple[str, ...]:
+    listed = (tables,) if isinstance(tables, str) else tuple(tables)
+    if not all(isinstance(table, str) and table for table in listed):
+        raise ProjectionError(f"tables={tables!r}: give the names of tables, as in SQL")
+    return listed
 
 
 def _check_function(function: Any, face: str) -> None:

@@ -45,6 +45,7 @@ async def project(given: Any, database: AsyncDB, registry: Registry) -> int:
     warning = registry.count(projectors)
     if warning is not None:
         _logger.warning(warning)
+    database._projections.count(any(one.is_inline for one in projectors), bool(projectors))
     changed, errors = 0, []
     for projector in projectors:
         if projector.is_inline:
@@ -58,9 +59,14 @@ async def project(given: Any, database: AsyncDB, registry: Registry) -> int:
 
 
 async def _one(database: AsyncDB, projector: Projector, event: Event, until: float) -> bool:
+    meter, started = database._projections.of(projector.name), now()
     try:
-        return await limited(until - now(), apply, database, projector, event, until)
+        changed = await limited(until - now(), apply, database, projector, event, until)
+        meter.events += changed
+        meter.took.record(now() - started)
+        return changed
     except Exception as error:
+        meter.failures += 1
         failure: Exception = error
         if isinstance(error, TimeoutError) and now() >= until:
             failure = ProjectionTimeoutError(
@@ -93,7 +99,7 @@ async def apply(database: AsyncDB, projector: Projector, event: Event, until: fl
                     f"{database.name}: projector {projector.name!r} has failed with an earlier event of "
                     f"{event.aggregate_id!r}; event {event.event_id} waits for it in projection_failures"
                 )
-            await projector.function(event.as_a(projector.kind), database)
+            await projector.function(projector.given([event]), database)
             if now() >= until:
                 raise TimeoutError
         finally:

@@ -2,7 +2,8 @@
 """Events that a projector has failed with: kept with their error until they are projected or skipped.
 
 Behind a failed event wait the later ones of its aggregate, so that their order holds. A worker tries those
-again that have tries left (`retry` gives them new ones); what is parked has none.
+again that have tries left (`retry` gives them new ones); what is parked has none. They are kept by the name
+of a SYNC projector, or of an ASYNC projection.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 from typing import Any
 
 from pgdual._sync.db import DB
-from pgdual._sync.runtime import within
+from pgdual._sync.runtime import SCOPE, owner, within
 from pgdual.core.projection import Event
 from pgdual.errors import ProjectionError
 
@@ -19,10 +20,12 @@ RECORDING = 1.0  # seconds that a caller, who has its error already, waits for t
 LONGEST = 2_000  # characters of an error
 _RECORD = """
 INSERT INTO projection_failures AS f
-(projector, aggregate_id, version, event_id, event_type, occurred_at, data, error, tries)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 1)
+(projector, aggregate_id, version, event_id, event_type, occurred_at, data, error, tries, turn)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 1, CASE WHEN %s THEN pg_current_xact_id()::text::bigint END)
 ON CONFLICT (projector, aggregate_id, version)
-DO UPDATE SET error = excluded.error, tries = f.tries + 1, failed_at = clock_timestamp()
+DO UPDATE SET event_id = excluded.event_id, event_type = excluded.event_type, data = excluded.data,
+    occurred_at = excluded.occurred_at, error = excluded.error, turn = excluded.turn,
+    tries = CASE f.event_id WHEN excluded.event_id THEN f.tries + 1 ELSE 1 END, failed_at = clock_timestamp()
 """
 _LIST = """
 SELECT projector, aggregate_id, version, event_id, event_type, error, tries, failed_at
@@ -37,6 +40,12 @@ DELETE FROM projection_failures WHERE projector = $1 AND aggregate_id = $2 AND v
     SELECT min(version) FROM projection_failures WHERE projector = $1 AND aggregate_id = $2
 ) RETURNING version
 """
+KEEP = """
+INSERT INTO projection_failures
+(projector, aggregate_id, version, event_id, event_type, occurred_at, data, error, tries)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING
+"""
+WAITING = "it waits for an earlier event of its aggregate"
 PASSED = """
 INSERT INTO pgdual_projected AS p (projector, aggregate_id, version) VALUES ($1, $2, $3)
 ON CONFLICT (projector, aggregate_id) DO UPDATE SET version = excluded.version
@@ -52,16 +61,17 @@ def words_of(error: BaseException) -> str:
 
 def record(database: DB, projector: str, event: Event, error: Exception) -> None:
     """Keep a failed event, on another connection than the caller's; where that fails, say so."""
+    is_inside = SCOPE.find(database, owner()) is not None
     try:
-        within(RECORDING, _record, database, projector, event, error)
+        within(RECORDING, _record, database, projector, event, error, is_inside)
     except Exception as another:
         text = f"{projector} failed with event {event.event_id}, which could not be recorded: {another}"
         _logger.error("[PROJECTION] %s: %s", database.name, text)
         error.add_note(text)
 
 
-def _record(database: DB, projector: str, event: Event, error: Exception) -> None:
-    values = (event.event_id, event.event_type, event.timestamp, event.json(), words_of(error))
+def _record(database: DB, projector: str, event: Event, error: Exception, is_inside: bool) -> None:
+    values = (event.event_id, event.event_type, event.timestamp, event.json(), words_of(error), is_inside)
     with database.connection() as connection:
         connection.execute(_RECORD, (projector, event.aggregate_id, event.version, *values))
 

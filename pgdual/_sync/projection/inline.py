@@ -46,6 +46,7 @@ def project(given: Any, database: DB, registry: Registry) -> int:
     warning = registry.count(projectors)
     if warning is not None:
         _logger.warning(warning)
+    database._projections.count(any(one.is_inline for one in projectors), bool(projectors))
     changed, errors = 0, []
     for projector in projectors:
         if projector.is_inline:
@@ -59,9 +60,14 @@ def project(given: Any, database: DB, registry: Registry) -> int:
 
 
 def _one(database: DB, projector: Projector, event: Event, until: float) -> bool:
+    meter, started = database._projections.of(projector.name), now()
     try:
-        return limited(until - now(), apply, database, projector, event, until)
+        changed = limited(until - now(), apply, database, projector, event, until)
+        meter.events += changed
+        meter.took.record(now() - started)
+        return changed
     except Exception as error:
+        meter.failures += 1
         failure: Exception = error
         if isinstance(error, TimeoutError) and now() >= until:
             failure = ProjectionTimeoutError(
@@ -94,7 +100,7 @@ def apply(database: DB, projector: Projector, event: Event, until: float) -> boo
                     f"{database.name}: projector {projector.name!r} has failed with an earlier event of "
                     f"{event.aggregate_id!r}; event {event.event_id} waits for it in projection_failures"
                 )
-            projector.function(event.as_a(projector.kind), database)
+            projector.function(projector.given([event]), database)
             if now() >= until:
                 raise TimeoutError
         finally:

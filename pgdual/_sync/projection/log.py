@@ -18,11 +18,12 @@ a log that was restored into another one (pg_dump) is read only up to that serve
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
+
+from pydantic_core import from_json
 
 from pgdual._sync.db import DB
 from pgdual._sync.listen import Listener
@@ -63,7 +64,6 @@ CREATE TABLE IF NOT EXISTS pgdual_projected (
 CREATE TABLE IF NOT EXISTS pgdual_positions (
     projector    text NOT NULL,
     slice        integer NOT NULL,
-    slices       integer NOT NULL,
     turn         bigint NOT NULL DEFAULT 0,
     number       bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (projector, slice)
@@ -78,6 +78,7 @@ CREATE TABLE IF NOT EXISTS projection_failures (
     data         jsonb NOT NULL,
     error        text NOT NULL,
     tries        integer NOT NULL,
+    turn         bigint,  -- where it was in its caller's transaction: not older than that
     failed_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (projector, aggregate_id, version)
 );
@@ -114,6 +115,17 @@ AND ($4::text[] IS NULL OR event_type = ANY($4))
 AND ($6 = 1 OR (hashtext(aggregate_id) & 2147483647) % $6 = $5)
 ORDER BY turn, number LIMIT $3
 """  # noqa: S608
+# The types are looked at last: with them in the inner query the planner sorts the whole rest of the log.
+_SCAN = f"""
+WITH page AS MATERIALIZED (
+    SELECT {_COLUMNS} FROM pgdual_events WHERE (turn, number) > ($1, $2) AND turn < {_HORIZON}
+    ORDER BY turn, number LIMIT $3
+)
+SELECT * FROM page WHERE event_type = ANY($4) OR (turn, number) = (
+    SELECT turn, number FROM page ORDER BY turn DESC, number DESC LIMIT 1
+)
+"""  # noqa: S608
+_APPENDED = f"SELECT EXISTS (SELECT FROM pgdual_events WHERE event_id = $1), $2 < {_HORIZON}"  # noqa: S608
 _BEHIND = f"SELECT EXISTS (SELECT FROM pgdual_events WHERE turn >= {_HORIZON})"  # noqa: S608
 
 
@@ -193,9 +205,28 @@ class EventLog:
         rows = self.database.fetch(_READ, turn, number, limit, types, *part)
         return [event_of(row) for row in rows]
 
+    def scan(
+        self, from_position: Position, limit: int, event_types: Sequence[str]
+    ) -> tuple[list[Event], Position]:
+        """Look through up to *limit* events; return those of the types, and the position of the last one.
+
+        The position is *from_position* if there are none.
+        """
+        rows = self.database.fetch(_SCAN, *from_position, limit, list(event_types))
+        if not rows:
+            return [], from_position
+        reached = Position(rows[-1][6], rows[-1][7])
+        return [event_of(row) for row in rows if row[1] in event_types], reached
+
     def is_behind(self) -> bool:
         """Return whether there are events that cannot be read yet, for an older transaction still runs."""
         return bool(self.database.fetchval(_BEHIND))
+
+    def was_appended(self, event: Event, turn: int) -> bool | None:
+        """Return whether *event* is in the log; None if a transaction as old as *turn* may yet append it."""
+        row = self.database.fetchrow(_APPENDED, event.event_id, turn)
+        assert row is not None
+        return True if row[0] else False if row[1] else None
 
     def subscribe(self, from_position: Position = START, limit: int = BATCH) -> Subscription:
         """Return an iterator of the events after *from_position*, which waits for more at their end."""
@@ -276,7 +307,7 @@ class Alarm:
 
 def event_of(row: Any) -> Event:
     """Return the event of a row of the log."""
-    data = row[5] if isinstance(row[5], dict) else json.loads(row[5])
+    data = row[5] if isinstance(row[5], dict) else from_json(row[5])
     return Event(row[0], row[1], row[2], row[3], row[4], data, Position(row[6], row[7]))
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from pgdual._sync.runtime import FACE
@@ -19,25 +19,35 @@ def projector(
     event: type | str,
     projection_type: ProjectionType = BEHIND,
     name: str | None = None,
+    projection: str | None = None,
+    batch: bool = False,
+    tables: str | Sequence[str] = (),
     registry: Registry = REGISTRY,
 ) -> Callable[[F], F]:
     """Register a function `(event, db)` that turns events into rows; the function stays as it is.
 
-    Several may take one event, and one may take several.
+    Several may take one event, and one may take several. Only what is done with the `db` that it is given
+    is undone with the event, and kept by one commit with the checkpoint.
 
     Args:
         event: A dataclass or pydantic model, whose `event_type` (the class's name otherwise) it takes, or
             that name itself. Who registers a class gets an instance of it, who registers a name an `Event`.
         projection_type: SYNC runs inside `project(event)`, ASYNC in a worker.
-        name: What its checkpoint goes by; "function:event_type" otherwise. Renamed, it starts anew.
+        name: "function:event_type" otherwise.
+        projection: What its checkpoint goes by, its own name otherwise; renamed, it starts anew. Projectors
+            of one projection see the events of an aggregate in order, whichever of them takes which.
+        batch: It takes `(events, db)`, a list that has the events of each aggregate in order: for
+            `insert_many` and the like.
+        tables: Those that this projection alone writes, whose names in its statements have no schema;
+            what a rebuild makes anew.
         registry: Where; a test may have its own.
 
     Raises:
-        ProjectionError: The function does not fit, or the name is taken.
+        ProjectionError: The function does not fit, or a name is taken.
     """
 
     def register(function: F) -> F:
-        registry.add(event, function, projection_type, name)
+        registry.add(event, function, projection_type, name, projection, batch, tables)
         return function
 
     return register

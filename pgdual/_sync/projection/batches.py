@@ -1,0 +1,246 @@
+# Generated from pgdual/_async/projection/batches.py by _generate.py. Do not edit.
+"""A projection on its way along the log (J3): batches, and a checkpoint in the transaction of their rows.
+
+What is read is divided by aggregate into slices, which are projected at the same time, each in one
+transaction: its checkpoint's row is locked and read, the events behind it are projected, the checkpoint is
+moved, COMMIT. So the checkpoint is what was done, whatever becomes of the process, the connection or the
+server in between, and several workers do not do a thing twice.
+
+There is no savepoint for each event: if one fails, all is undone and the halves are done apart, until the
+event that fails is alone. It is kept in projection_failures, the checkpoint goes past it, and the later
+events of its aggregate are kept behind it.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+
+from pgdual._sync.db import DB
+from pgdual._sync.runtime import FACE, limited, now, sleep, together
+from pgdual.core.meter import ProjectionMeter
+from pgdual.core.projection import START, Event, Position, Projector
+from pgdual.core.track import SLICES, is_conflict, is_trouble, sliced, waves
+
+from .failures import KEEP, WAITING, words_of
+from .log import SOON
+
+CONFLICTS = 5  # times that a slice is tried again alone
+CALM = 20  # batches that slices take turns for after a conflict; doubled by the next
+AGES = 1_000  # turns without events after which the checkpoint is moved all the same
+_START = """
+INSERT INTO pgdual_positions (projector, slice) SELECT $1, generate_series(0, $2 - 1)
+ON CONFLICT DO NOTHING
+"""
+_POSITIONS = "SELECT turn, number FROM pgdual_positions WHERE projector = $1 ORDER BY slice"
+# One that another worker is at is passed over.
+_LOCK = """
+SELECT turn, number FROM pgdual_positions WHERE projector = $1 AND slice = $2 FOR UPDATE SKIP LOCKED
+"""
+_BLOCKED = """
+SELECT DISTINCT aggregate_id FROM projection_failures WHERE projector = $1 AND aggregate_id = ANY($2)
+"""
+_MOVE = """
+UPDATE pgdual_positions SET turn = $3, number = $4 WHERE projector = $1 AND slice = $2
+RETURNING extract(epoch FROM clock_timestamp() - $5::timestamptz)::float8
+"""
+_LEVEL = """
+UPDATE pgdual_positions SET turn = $2, number = $3 WHERE projector = $1 AND (turn, number) < ($2, $3)
+"""
+_logger = logging.getLogger("pgdual.projection")
+
+
+class Projection:
+    """One projection between the log and its read model.
+
+    Args:
+        source: Where events are read: `scan(from_position, limit, event_types)`.
+        name: What its checkpoint goes by.
+        timeout: Seconds for one transaction; a batch that takes longer is undone, and halved.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        database: DB,
+        name: str,
+        projectors: list[Projector],
+        meter: ProjectionMeter,
+        timeout: float,
+    ) -> None:
+        self.name = name
+        self.database = database
+        self._source = source
+        self._timeout = timeout
+        self._by_type: dict[str, list[Projector]] = {}
+        for one in projectors:
+            self._by_type.setdefault(one.event_type, []).append(one)
+        self.types = list(self._by_type)
+        self._has_batches = any(one.is_batch for one in projectors)
+        self._meter = meter
+        self._positions: list[Position] = []  # by slice: what it is known to have done
+        self._kept = START  # what all of them have, in the database
+        self._busy: set[int] = set()  # slices that another worker is at
+        self._calm = 0
+        self._calmed = CALM
+
+    def step(self, limit: int) -> bool:
+        """Look through the next *limit* events and project its own; False if there are none.
+
+        Raises:
+            Exception: The server is in trouble; nothing is lost, and the next step begins at the checkpoint.
+        """
+        try:
+            if not self._positions:
+                self._load()
+            begin = min(self._positions)
+            events, reached = self._source.scan(begin, limit, self.types)
+            if reached > begin:
+                self._spread(events, reached)
+        except BaseException:
+            self._positions = []
+            raise
+        return bool(reached > begin)
+
+    def _load(self) -> None:
+        rows = self.database.fetch(_POSITIONS, self.name)
+        if not rows:
+            self.database.execute(_START, self.name, SLICES)
+            rows = self.database.fetch(_POSITIONS, self.name)
+        self._positions = [Position(*row) for row in rows]
+        self._kept = min(self._positions)
+
+    def _spread(self, events: list[Event], reached: Position) -> None:
+        """Project *events*, slice by slice or at the same time; then all slices have come to *reached*."""
+        parts = sliced(events, self._positions)
+        calls = [partial(self._told, number, part) for number, part in parts.items()]
+        # On the blocking face in turn: a thread of its own would go on after Ctrl-C.
+        is_abreast = FACE == "async" and not self._calm
+        errors = together(calls) if is_abreast else [call() for call in calls]
+        self._calm = max(self._calm - 1, 0)
+        for number, error in zip(parts, errors, strict=True):
+            if error is not None:
+                self._calmly(number, parts[number], error)
+        self._positions = [
+            position if number in self._busy else max(position, reached)
+            for number, position in enumerate(self._positions)
+        ]
+        self._level()
+        if self._busy:
+            self._busy.clear()
+            sleep(SOON)
+
+    def _level(self) -> None:
+        # A slice that has no events for long would have everything read again by the next worker.
+        least = min(self._positions)
+        if least.turn - self._kept.turn > AGES:
+            self.database.execute(_LEVEL, self.name, *least)
+            self._kept = least
+
+    def _told(self, number: int, events: list[Event]) -> Exception | None:
+        try:
+            self._project(number, events)
+        except Exception as error:
+            return error
+        return None
+
+    def _calmly(self, number: int, events: list[Event], error: Exception) -> None:
+        """Project again what met a conflict, with no other slice at the same time."""
+        for _ in range(CONFLICTS):
+            if not is_conflict(error):
+                break
+            self._calm, self._calmed = self._calmed, self._calmed * 2
+            again = self._told(number, events)
+            if again is None:
+                return
+            error = again
+        raise error
+
+    def _project(self, number: int, events: list[Event]) -> None:
+        try:
+            self._attempt(number, events)
+            return
+        except Exception as error:
+            if is_trouble(error) or is_conflict(error):
+                raise
+            if len(events) == 1:
+                self._park(number, events[0], error)
+                return
+        half = len(events) // 2
+        self._project(number, events[:half])
+        self._project(number, events[half:])
+
+    def _attempt(self, number: int, events: list[Event]) -> None:
+        """Project *events* of one slice in one transaction, with its checkpoint."""
+        started = now()
+        transaction = self.database.transaction(replay=False)
+        with transaction as tx:
+            left = self._locked(tx, number, events)
+            if not left:
+                return
+            transaction._session.until = started + self._timeout
+            free = self._without_blocked(tx, left)
+            if free:
+                limited(self._timeout, self._run, free)
+            transaction._session.until = started + 2 * self._timeout
+            lag = tx.fetchval(_MOVE, self.name, number, *left[-1].position, left[-1].timestamp)
+        self._meter.events += len(free)
+        self._meter.took.record(now() - started)
+        self._meter.lag.record(max(lag, 0.0))
+
+    def _locked(self, tx: Any, number: int, events: list[Event]) -> list[Event]:
+        """Lock the slice's checkpoint and return what of *events* is behind it; nothing if another has it."""
+        row = tx.fetchrow(_LOCK, self.name, number)
+        if row is None:
+            self._busy.add(number)
+            return []
+        reached = Position(*row)
+        return [event for event in events if event.position > reached]
+
+    def _without_blocked(self, tx: Any, events: list[Event]) -> list[Event]:
+        """Return the *events* whose aggregates have no failed one, and keep the others behind that."""
+        aggregates = list({event.aggregate_id for event in events})
+        blocked = {row[0] for row in tx.fetch(_BLOCKED, self.name, aggregates)}
+        for event in events:
+            if event.aggregate_id in blocked:
+                self._keep(tx, event, WAITING, 0)
+        return [event for event in events if event.aggregate_id not in blocked] if blocked else events
+
+    def _keep(self, tx: Any, event: Event, error: str, tries: int) -> None:
+        values = (event.event_id, event.event_type, event.timestamp, event.json(), error, tries)
+        tx.execute(KEEP, self.name, event.aggregate_id, event.version, *values)
+
+    def _park(self, number: int, event: Event, error: Exception) -> None:
+        """Keep an event that has failed alone, and go past it."""
+        with self.database.transaction(replay=False) as tx:
+            if not self._locked(tx, number, [event]):
+                return
+            self._keep(tx, event, words_of(error), 1)
+            tx.fetchval(_MOVE, self.name, number, *event.position, event.timestamp)
+        self._meter.failures += 1
+        _logger.warning(
+            "[PROJECTION] %s: %s failed with event %s (%s %s of %s) and will try again: %s",
+            self.database.name,
+            self.name,
+            event.event_id,
+            event.event_type,
+            event.version,
+            event.aggregate_id,
+            words_of(error),
+        )
+
+    def _run(self, events: list[Event]) -> None:
+        for wave in waves(events) if self._has_batches else [events]:
+            self.call(wave)
+
+    def call(self, events: list[Event]) -> None:
+        """Call the projectors of *events*, which are of one type where some of them take batches."""
+        if not self._has_batches:
+            for event in events:
+                for one in self._by_type[event.event_type]:
+                    one.function(event.as_a(one.kind), self.database)
+            return
+        for one in self._by_type[events[0].event_type]:
+            for part in [events] if one.is_batch else [[event] for event in events]:
+                one.function(one.given(part), self.database)

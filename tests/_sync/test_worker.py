@@ -1,0 +1,339 @@
+# Generated from tests/_async/test_worker.py by _generate.py. Do not edit.
+"""J3: the worker behind the log, in order per aggregate, once in effect, with poison parked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from pgdual.sync import (
+    Client,
+    DB,
+    EventLog,
+    ProjectionWorker,
+    ProjectionType,
+    Registry,
+    project,
+    projection_failures,
+    projector,
+    retry_projection,
+    skip_projection,
+)
+from pgdual.errors import DivisionByZero, ProjectionError, UndefinedTable, UsageError
+
+from .clients import at_rest, client_of, first, outside, prepare, terminate
+from .runtime import FACE, sleep, spawn, wait_until
+from .test_event_log import LISTENERS, event
+
+SYNC = ProjectionType.SYNC
+ADD = "insert into totals values ($1, 1) on conflict (id) do update set total = totals.total + 1"
+NOTE = "insert into seen (id, version) values ($1, $2)"
+ORDER = "select id, array_agg(version order by place) from seen group by 1 order by 1"
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry(FACE)
+
+
+@pytest.fixture
+def client(main_dsn: str) -> Iterator[Client]:
+    """A client of a database with a log, totals, and what was seen in which order."""
+    prepare(
+        main_dsn,
+        "create table totals (id text primary key, total int not null)",
+        "create table seen (place serial primary key, id text not null, version int not null)",
+    )
+    with client_of(main=main_dsn, pool_max_size=12) as made:
+        EventLog(made["main"]).create()
+        yield made
+
+
+@pytest.fixture
+def db(client: Client) -> DB:
+    return client["main"]
+
+
+def note(one: Any, db: DB) -> None:
+    """Note an event; fail with one that says so."""
+    db.execute(NOTE, one.aggregate_id, one.version)
+    db.execute("select 1 / $1::int", one.data.get("by", 1))
+
+
+def append(db: DB, aggregates: int, versions: int, **data: Any) -> None:
+    """Append events of several aggregates, alternately of two types."""
+    log = EventLog(db)
+    for number in range(aggregates):
+        kinds = ["tick" if version % 2 else "tock" for version in range(1, versions + 1)]
+        log.append([event(f"a{number}", n, kind, **data) for n, kind in enumerate(kinds, 1)])
+
+
+def expected(aggregates: int, versions: int) -> list[Any]:
+    return [(f"a{number}", list(range(1, versions + 1))) for number in range(aggregates)]
+
+
+def test_in_order_and_once(main_dsn: str, db: DB, registry: Registry) -> None:
+    """J3: each event once, those of an aggregate in order over all types that one projection takes."""
+    for kind in ("tick", "tock"):
+        projector(kind, projection="notes", registry=registry)(note)
+    append(db, 9, 6)
+    worker = ProjectionWorker(db, registry, batch=7)
+    assert worker.catch_up() == 54
+    assert outside(main_dsn, ORDER) == expected(9, 6)
+    assert worker.catch_up() == ProjectionWorker(db, registry).catch_up() == 0
+    figures = db.stats()["projections"]["projections"]["notes"]
+    assert (figures["events"], figures["failures"]) == (54, 0)
+    assert figures["lag"]["count"] == figures["took"]["count"] > 0
+    at_rest(db, main_dsn)
+
+
+def test_batches(main_dsn: str, db: DB, registry: Registry) -> None:
+    """J3: who takes batches gets lists of his type, with the events of each aggregate in order."""
+    sizes: list[int] = []
+
+    def many(events: list[Any], db: DB) -> None:
+        sizes.append(len(events))
+        db.insert_many("seen", [(one.aggregate_id, one.version) for one in events], ["id", "version"])
+
+    for kind in ("tick", "tock"):
+        projector(kind, projection="notes", batch=True, registry=registry)(many)
+    append(db, 60, 4)
+    assert ProjectionWorker(db, registry).catch_up() == 240
+    assert sum(sizes) == 240
+    assert max(sizes) > 3
+    assert outside(main_dsn, ORDER) == sorted(expected(60, 4))
+
+
+def test_a_poison_event(main_dsn: str, db: DB, registry: Registry) -> None:
+    """J3: one that fails is undone, kept with its error and parked; its aggregate waits, the others go on."""
+    projector("tick", name="notes", registry=registry)(note)
+    log = EventLog(db)
+    for number in range(20):
+        log.append([event(f"a{number}", 1), event(f"a{number}", 2, by=int(number != 7))])
+    log.append(event("a7", 3))
+    worker = ProjectionWorker(db, registry, tries=2)
+    assert worker.catch_up() == 39
+    assert outside(main_dsn, "select version from seen where id = 'a7'") == [(1,)]
+    rows = {row["version"]: row for row in projection_failures(db)}
+    assert rows.keys() == {2, 3}
+    assert rows[2]["error"] == "DivisionByZero: division by zero"
+    assert rows[3]["error"] == "it waits for an earlier event of its aggregate"
+
+    def is_parked() -> bool:
+        worker.catch_up()
+        return bool((projection_failures(db))[0]["tries"] == 2)
+
+    wait_until(is_parked)
+    log.append(event("a7", 4))
+    log.append(event("a8", 3))
+    assert worker.catch_up() == 1
+    assert retry_projection(db, "notes", "a7") == 1
+    worker.catch_up()
+    assert [row["tries"] for row in projection_failures(db)] == [1, 0, 0]
+    assert skip_projection(db, "notes", "a7") == 2
+    assert worker.catch_up() == 2
+    assert outside(main_dsn, "select version from seen where id = 'a7' order by place") == [(1,), (3,), (4,)]
+    assert projection_failures(db) == []
+    assert db.stats()["projections"]["projections"]["notes"]["failures"] == 3
+
+
+def test_it_is_woken(main_dsn: str, db: DB, registry: Registry) -> None:
+    """J3: run() projects what is appended as it comes, and after the connections are lost goes on."""
+    projector("tick", name="notes", registry=registry)(note)
+    worker = ProjectionWorker(db, registry)
+    log = EventLog(db)
+    with spawn(worker.run) as running:
+        try:
+            wait_until(lambda: outside(main_dsn, LISTENERS))
+            for version in range(1, 6):
+                log.append(event("a", version))
+                wait_until(lambda n=version: first(main_dsn, "select count(*) from seen") == n, 0.9)
+            terminate(main_dsn)
+            log.append(event("a", 6))
+            wait_until(lambda: first(main_dsn, "select count(*) from seen") == 6)
+        finally:
+            worker.stop()
+        running.result()
+    assert outside(main_dsn, ORDER) == [("a", [1, 2, 3, 4, 5, 6])]
+
+
+def test_several_workers(main_dsn: str, db: DB, registry: Registry) -> None:
+    """J3: several workers share the work, and nothing is done twice or out of order."""
+    for kind in ("tick", "tock"):
+        projector(kind, projection="notes", registry=registry)(note)
+    workers = [ProjectionWorker(db, registry, batch=20) for _ in range(3)]
+    with spawn(workers[0].run) as one, spawn(workers[1].run) as two, spawn(workers[2].run) as three:
+        try:
+            append(db, 20, 10)
+            wait_until(lambda: first(main_dsn, "select count(*) from seen") >= 200, 20)
+            sleep(0.05)
+        finally:
+            for worker in workers:
+                worker.stop()
+        for running in (one, two, three):
+            running.result()
+    assert outside(main_dsn, ORDER) == sorted(expected(20, 10))
+
+
+def test_conflicts(main_dsn: str, db: DB, registry: Registry) -> None:
+    """J3: slices that deadlock over the same rows are done again in turn, and lose nothing."""
+    prepare(
+        main_dsn,
+        "alter database " + first(main_dsn, "select current_database()") + " set deadlock_timeout = 20",
+    )
+
+    def both(one: Any, db: DB) -> None:
+        for key in sorted("xy", reverse=one.data["reverse"]):
+            db.execute(ADD, key)
+
+    projector("tick", registry=registry)(both)
+    log = EventLog(db)
+    for number in range(40):
+        log.append(event(f"a{number}", 1, reverse=bool(number % 2)))
+    with client_of(main=main_dsn, pool_max_size=12) as other:
+        assert ProjectionWorker(other["main"], registry).catch_up() == 40
+    assert outside(main_dsn, "select id, total from totals order by 1") == [("x", 40), ("y", 40)]
+    assert projection_failures(db) == []
+
+
+def test_sync_failures_are_tried_again(main_dsn: str, db: DB, registry: Registry) -> None:
+    """J2: the worker tries again what a SYNC projector has failed with, and those that wait behind it."""
+    is_broken = True
+
+    def fragile(one: Any, db: DB) -> None:
+        db.execute(ADD, one.aggregate_id)
+        db.execute("select 1 / $1::int", 0 if is_broken else 1)
+
+    projector("tick", projection_type=SYNC, name="fragile", registry=registry)(fragile)
+    with pytest.raises(DivisionByZero):
+        project(event("a", 1), db, registry)
+    with pytest.raises(ProjectionError, match="an earlier event"):
+        project(event("a", 2), db, registry)
+    is_broken = False
+    worker = ProjectionWorker(db, registry)
+
+    def is_done() -> bool:
+        worker.catch_up()
+        return projection_failures(db) == []
+
+    wait_until(is_done)
+    assert first(main_dsn, "select total from totals") == 2
+    assert project(event("a", 3), db, registry) == 1
+    assert first(main_dsn, "select version from pgdual_projected") == 3
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_an_event_never_appended(main_dsn: str, db: DB, registry: Registry, is_kept: bool) -> None:
+    """J2: a failure in a transaction that was rolled back, its event with it, is forgotten, not projected."""
+    failing = [True]
+
+    def fragile(one: Any, db: DB) -> None:
+        if failing:
+            failing.pop()
+            raise ValueError("not now")
+        db.execute(ADD, one.aggregate_id)
+
+    projector("tick", projection_type=SYNC, registry=registry)(fragile)
+    log, given, worker = EventLog(db), event("a", 1), ProjectionWorker(db, registry)
+    with psycopg.connect(main_dsn, autocommit=True):
+        try:
+            with db.transaction():
+                log.append(given)
+                with pytest.raises(ValueError, match="not now"):
+                    project(given, db, registry)
+                with client_of(main=main_dsn) as other:  # it is not decided yet
+                    sleep(0.15)
+                    assert ProjectionWorker(other["main"], registry)._retries.step() == 0
+                if not is_kept:
+                    raise KeyError
+        except KeyError:
+            assert not is_kept
+
+    def is_done() -> bool:
+        worker.catch_up()
+        return projection_failures(db) == []
+
+    wait_until(is_done)
+    assert outside(main_dsn, "select total from totals") == [(1,)] * is_kept
+
+
+def test_late_in_computing_or_asleep(main_dsn: str, db: DB, registry: Registry) -> None:
+    """J3: what takes longer than the worker's limit is undone and has failed; the others go on."""
+
+    def slow(one: Any, db: DB) -> None:
+        db.execute(ADD, one.aggregate_id)
+        if one.aggregate_id == "slow":
+            db.execute("select pg_sleep(20)")
+
+    projector("tick", name="slow", registry=registry)(slow)
+    log = EventLog(db)
+    for name in ("a", "slow", "b"):
+        log.append(event(name))
+    assert ProjectionWorker(db, registry, timeout=0.3, tries=1).catch_up() == 2
+    assert outside(main_dsn, "select id from totals order by 1") == [("a",), ("b",)]
+    assert [row["aggregate_id"] for row in projection_failures(db)] == ["slow"]
+
+
+def test_its_own_transaction_and_another_database(
+    main_dsn: str, vb_dsn: str, registry: Registry
+) -> None:
+    """J3: its own transaction is a savepoint; what it does on another database is not undone with it."""
+    for dsn in (main_dsn, vb_dsn):
+        prepare(dsn, "create table totals (id text primary key, total int not null)")
+    with client_of(main=main_dsn, vb=vb_dsn) as client:
+        db, vb_db = client["main"], client["vb"]
+        log = EventLog(db)
+        log.create()
+        failing = [True]
+
+        def both(one: Any, db: DB) -> None:
+            with db.transaction() as tx:
+                tx.execute(ADD, one.aggregate_id)
+                vb_db.execute(ADD, one.aggregate_id)
+            if failing:
+                failing.pop()
+                raise ValueError("once")
+
+        projector("tick", registry=registry)(both)
+        log.append(event("a"))
+        worker = ProjectionWorker(db, registry)
+
+        def is_done() -> bool:
+            worker.catch_up()
+            return projection_failures(db) == []
+
+        assert worker.catch_up() == 0
+        wait_until(is_done)
+    assert first(main_dsn, "select total from totals") == 1
+    assert first(vb_dsn, "select total from totals") == 2  # each time it was tried
+
+
+def test_nobody_projects_it(main_dsn: str, db: DB, registry: Registry) -> None:
+    """J3: events that nobody projects are passed over, and the checkpoint goes past them."""
+    projector("tick", name="notes", registry=registry)(note)
+    log = EventLog(db)
+    log.append([event("a", n, "other") for n in range(1, 40)])
+    log.append(event("a", 40))
+    assert ProjectionWorker(db, registry, batch=5).catch_up() == 1
+    assert outside(main_dsn, ORDER) == [("a", [40])]
+
+
+def test_what_cannot_run(main_dsn: str, registry: Registry) -> None:
+    """Wrong arguments are told at once, and missing tables are no passing trouble."""
+    projector("tick", name="notes", registry=registry)(note)
+    with client_of(main=main_dsn) as client:
+        for wrong in ({"batch": 0}, {"tries": True}, {"timeout": "1"}):
+            with pytest.raises(UsageError, match="give a number above 0"):
+                ProjectionWorker(client["main"], registry, **wrong)
+        with pytest.raises(ProjectionError, match="no projection 'x'; there are: notes"):
+            ProjectionWorker(client["main"], registry, projections=["x"])
+        with pytest.raises(UndefinedTable):
+            ProjectionWorker(client["main"], registry).run()
+    projector("tick", projection_type=SYNC, name="now", registry=registry)(note)
+    with pytest.raises(ProjectionError, match="SYNC and ASYNC projectors"):
+        projector("tock", name="later", projection="now", registry=registry)(note)
+    with pytest.raises(ProjectionError, match="tables="):
+        projector("tock", tables=[3], registry=registry)(note)  # type: ignore[list-item]
