@@ -10,6 +10,7 @@ from ._async.listen import AsyncListener, Gap, Notification
 from ._async.projection.failures import failures as projection_failures
 from ._async.projection.failures import retry as retry_projection
 from ._async.projection.failures import skip as skip_projection
+from ._async.projection.failures import status as projection_status
 from ._async.projection.log import AsyncEventLog
 from ._async.projection.registry import REGISTRY, projector, sync_projection
 from ._async.projection.worker import AsyncProjectionWorker
@@ -95,6 +96,7 @@ __all__ = [
     "open_all",
     "project",
     "projection_failures",
+    "projection_status",
     "projector",
     "prune_commits",
     "reference_db",

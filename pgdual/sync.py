@@ -10,6 +10,7 @@ from ._sync.listen import Gap, Listener, Notification
 from ._sync.projection.failures import failures as projection_failures
 from ._sync.projection.failures import retry as retry_projection
 from ._sync.projection.failures import skip as skip_projection
+from ._sync.projection.failures import status as projection_status
 from ._sync.projection.log import EventLog
 from ._sync.projection.registry import REGISTRY, projector, sync_projection
 from ._sync.projection.worker import ProjectionWorker
@@ -95,6 +96,7 @@ __all__ = [
     "open_all",
     "project",
     "projection_failures",
+    "projection_status",
     "projector",
     "prune_commits",
     "reference_db",

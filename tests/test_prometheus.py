@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -18,12 +19,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from pgdual import monitor
 from pgdual.observe.prometheus import BOUNDS, PgdualCollector
 from pgdual.settings import DatabaseSettings, Settings
-from pgdual.sync import Client
+from pgdual.sync import Client, EventLog, ProjectionType, ProjectionWorker, Registry, project, projector
 
 from ._sync.runtime import wait_until
 
 ROOT = Path(__file__).parents[1]
 SECRET = "h7unt3r2"
+EVENT = {"event_type": "tick", "aggregate_id": "a", "version": 1, "timestamp": "2026-01-02T03:04:05Z"}
 
 
 def client_of(dsn: str, **settings: Any) -> Client:
@@ -232,3 +234,28 @@ def test_a_folder_that_cannot_be_used(
             assert client["main"].fetchval("select 1") == 1
     (record,) = [one for one in caplog.records if one.getMessage().startswith("[MONITOR]")]
     assert folder in record.getMessage()
+
+
+def test_projections(main_dsn: str) -> None:
+    """J5: the share of SYNC events, and what each projection did, how long it took and its lag."""
+    registry = Registry("sync")
+    inline = projector("tick", projection_type=ProjectionType.SYNC, name="now", registry=registry)
+    behind = projector("tick", name="later", registry=registry)
+    inline(behind(lambda one, db: db.execute("select 1")))
+    with client_of(main_dsn) as client:
+        log = EventLog(client["main"])
+        log.create()
+        for version in (1, 2):
+            given = {**EVENT, "event_id": str(uuid4()), "version": version}
+            log.append(given)
+            project(given, client["main"], registry)
+        project({**EVENT, "event_type": "tock", "event_id": str(uuid4())}, client["main"], registry)
+        ProjectionWorker(client["main"], registry).catch_up()
+        found = samples(exposed(PgdualCollector(client)))
+    for name, count in (("events", 3), ("inline", 2), ("unprojected", 1)):
+        assert value(found, f"pgdual_project_{name}_total") == count
+    for projection in ("now", "later"):
+        assert value(found, "pgdual_projected_events_total", projection=projection) == 2
+        assert value(found, "pgdual_projection_failures_total", projection=projection) == 0
+        assert value(found, "pgdual_projection_duration_seconds_count", projection=projection) > 0
+    assert value(found, "pgdual_projection_lag_seconds_count", projection="later") == 1

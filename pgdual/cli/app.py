@@ -14,6 +14,7 @@ from pgdual.cli.doctor import doctor
 from pgdual.cli.health import health
 from pgdual.cli.migrate import app as migrate
 from pgdual.cli.pool_plan import pool_plan
+from pgdual.cli.projections import app as projections
 from pgdual.cli.schema import app as schema
 from pgdual.cli.top import top
 
@@ -26,6 +27,7 @@ app.command()(demo)
 app.add_typer(schema, name="schema")
 app.add_typer(migrate, name="migrate")
 app.add_typer(backfill, name="backfill")
+app.add_typer(projections, name="projections")
 app.command()(config)
 app.command()(health)
 app.command()(pool_plan)

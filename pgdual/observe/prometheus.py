@@ -19,7 +19,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from pgdual.core.meter import BUCKETS, Histogram, Meter, upper
+from pgdual.core.meter import BUCKETS, Histogram, Meter, ProjectionMeters, upper
 from pgdual.monitor import read
 
 __all__ = ["PgdualCollector"]
@@ -33,6 +33,11 @@ _COUNTERS = {
     "resent": "Tries after the first.",
     "lost": "Statements that write and whose outcome is not known.",
     "timeouts": "Calls that got no connection in time.",
+}
+_EVENTS = {  # J5
+    "events": "Events that were given to project().",
+    "inline": "Of them, those with a SYNC projector.",
+    "unprojected": "Of them, those that nobody projects.",
 }
 _go: Callable[[float], str] = floatToGoString
 _STATES = ("closed", "open", "half-open")
@@ -60,6 +65,7 @@ class PgdualCollector(Collector):
                 family.add_metric(key, getattr(one.meter, name))
             yield family
         yield from _gauges(found)
+        yield from _projections(found)
 
     def describe(self) -> list[Metric]:
         """Return nothing: the names are known without a look at the databases."""
@@ -80,11 +86,13 @@ class _Sum:
 
     def __init__(self) -> None:
         self.meter = Meter()
+        self.projections = ProjectionMeters()
         self.pool: dict[str, int] = {}
         self.states = dict.fromkeys(_STATES, 0)
 
     def add(self, snapshot: dict[str, Any]) -> None:
         self.meter.add(Meter.of(snapshot["meter"]))
+        self.projections.add(snapshot["projections"])
         for name, count in snapshot["pool"].items():
             self.pool[name] = self.pool.get(name, 0) + count
         self.states[snapshot["breaker"]] += 1
@@ -152,3 +160,27 @@ def _gauges(found: dict[tuple[str, str], _Sum]) -> Iterator[Metric]:
         for state, count in one.states.items():
             breaker.add_metric([*key, state], count)
     yield from (connections, least, most, waiting, breaker)
+
+
+def _projections(found: dict[tuple[str, str], _Sum]) -> Iterator[Metric]:
+    own = ["database", "face", "projection"]
+    for name, text in _EVENTS.items():
+        family = CounterMetricFamily(f"pgdual_project_{name}", text, labels=own[:2])
+        for key, one in found.items():
+            family.add_metric(key, getattr(one.projections, name))
+        yield family
+    events = CounterMetricFamily("pgdual_projected_events", "Events that were projected.", labels=own)
+    failures = CounterMetricFamily("pgdual_projection_failures", "Tries of events that failed.", labels=own)
+    took = HistogramMetricFamily(
+        "pgdual_projection_duration_seconds", "How long transactions of projections took.", labels=own
+    )
+    lag = HistogramMetricFamily(
+        "pgdual_projection_lag_seconds", "From an event's time to its rows, behind the log.", labels=own
+    )
+    for key, one in found.items():
+        for name, meter in one.projections:
+            events.add_metric([*key, name], meter.events)
+            failures.add_metric([*key, name], meter.failures)
+            _put(took, [*key, name], meter.took)
+            _put(lag, [*key, name], meter.lag)
+    yield from (events, failures, took, lag)

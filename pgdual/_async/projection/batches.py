@@ -27,7 +27,7 @@ from .log import SOON
 
 CONFLICTS = 5  # times that a slice is tried again alone
 CALM = 20  # batches that slices take turns for after a conflict; doubled by the next
-AGES = 1_000  # turns without events after which the checkpoint is moved all the same
+AGES = 1_000  # turns after which the checkpoint of a slice without events is moved
 _START = """
 INSERT INTO pgdual_positions (projector, slice) SELECT $1, generate_series(0, $2 - 1)
 ON CONFLICT DO NOTHING
@@ -97,6 +97,8 @@ class AsyncProjection:
             events, reached = await self._source.scan(begin, limit, self.types)
             if reached > begin:
                 await self._spread(events, reached)
+            elif begin > self._kept:
+                await self._level()
         except BaseException:
             self._positions = []
             raise
@@ -125,7 +127,8 @@ class AsyncProjection:
             position if number in self._busy else max(position, reached)
             for number, position in enumerate(self._positions)
         ]
-        await self._level()
+        if reached.turn - self._kept.turn > AGES:
+            await self._level()
         if self._busy:
             self._busy.clear()
             await sleep(SOON)
@@ -133,9 +136,8 @@ class AsyncProjection:
     async def _level(self) -> None:
         # A slice that has no events for long would have everything read again by the next worker.
         least = min(self._positions)
-        if least.turn - self._kept.turn > AGES:
-            await self.database.execute(_LEVEL, self.name, *least)
-            self._kept = least
+        await self.database.execute(_LEVEL, self.name, *least)
+        self._kept = least
 
     async def _told(self, number: int, events: list[Event]) -> Exception | None:
         try:

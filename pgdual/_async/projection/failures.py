@@ -30,6 +30,14 @@ _LIST = """
 SELECT projector, aggregate_id, version, event_id, event_type, error, tries, failed_at
 FROM projection_failures ORDER BY projector, aggregate_id, version
 """
+_STATUS = """
+SELECT p.projector AS projection, p.turn, p.number, (
+    SELECT count(*) FROM pgdual_events WHERE (turn, number) > (p.turn, p.number)
+) AS after FROM (
+    SELECT DISTINCT ON (projector) projector, turn, number FROM pgdual_positions
+    ORDER BY projector, turn, number
+) AS p ORDER BY 1
+"""
 _RETRY = """
 UPDATE projection_failures SET tries = 0
 WHERE projector = $1 AND ($2::text IS NULL OR aggregate_id = $2) AND tries > 0
@@ -78,6 +86,15 @@ async def _record(database: AsyncDB, projector: str, event: Event, error: Except
 async def failures(database: AsyncDB) -> list[dict[str, Any]]:
     """Return the events that projectors have failed with, or that wait behind one, as plain dicts."""
     return await database.fetch(_LIST, into=dict)
+
+
+async def status(database: AsyncDB) -> list[dict[str, Any]]:
+    """Return how far each ASYNC projection has come, as plain dicts.
+
+    The keys: `projection`, `turn` and `number` of its checkpoint, and how many events of the log, of whatever
+    type, are `after` it.
+    """
+    return await database.fetch(_STATUS, into=dict)
 
 
 async def retry(database: AsyncDB, projector: str, aggregate_id: str | None = None) -> int:

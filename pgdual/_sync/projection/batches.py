@@ -28,7 +28,7 @@ from .log import SOON
 
 CONFLICTS = 5  # times that a slice is tried again alone
 CALM = 20  # batches that slices take turns for after a conflict; doubled by the next
-AGES = 1_000  # turns without events after which the checkpoint is moved all the same
+AGES = 1_000  # turns after which the checkpoint of a slice without events is moved
 _START = """
 INSERT INTO pgdual_positions (projector, slice) SELECT $1, generate_series(0, $2 - 1)
 ON CONFLICT DO NOTHING
@@ -98,6 +98,8 @@ class Projection:
             events, reached = self._source.scan(begin, limit, self.types)
             if reached > begin:
                 self._spread(events, reached)
+            elif begin > self._kept:
+                self._level()
         except BaseException:
             self._positions = []
             raise
@@ -126,7 +128,8 @@ class Projection:
             position if number in self._busy else max(position, reached)
             for number, position in enumerate(self._positions)
         ]
-        self._level()
+        if reached.turn - self._kept.turn > AGES:
+            self._level()
         if self._busy:
             self._busy.clear()
             sleep(SOON)
@@ -134,9 +137,8 @@ class Projection:
     def _level(self) -> None:
         # A slice that has no events for long would have everything read again by the next worker.
         least = min(self._positions)
-        if least.turn - self._kept.turn > AGES:
-            self.database.execute(_LEVEL, self.name, *least)
-            self._kept = least
+        self.database.execute(_LEVEL, self.name, *least)
+        self._kept = least
 
     def _told(self, number: int, events: list[Event]) -> Exception | None:
         try:

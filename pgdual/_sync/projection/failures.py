@@ -31,6 +31,14 @@ _LIST = """
 SELECT projector, aggregate_id, version, event_id, event_type, error, tries, failed_at
 FROM projection_failures ORDER BY projector, aggregate_id, version
 """
+_STATUS = """
+SELECT p.projector AS projection, p.turn, p.number, (
+    SELECT count(*) FROM pgdual_events WHERE (turn, number) > (p.turn, p.number)
+) AS after FROM (
+    SELECT DISTINCT ON (projector) projector, turn, number FROM pgdual_positions
+    ORDER BY projector, turn, number
+) AS p ORDER BY 1
+"""
 _RETRY = """
 UPDATE projection_failures SET tries = 0
 WHERE projector = $1 AND ($2::text IS NULL OR aggregate_id = $2) AND tries > 0
@@ -79,6 +87,15 @@ def _record(database: DB, projector: str, event: Event, error: Exception, is_ins
 def failures(database: DB) -> list[dict[str, Any]]:
     """Return the events that projectors have failed with, or that wait behind one, as plain dicts."""
     return database.fetch(_LIST, into=dict)
+
+
+def status(database: DB) -> list[dict[str, Any]]:
+    """Return how far each ASYNC projection has come, as plain dicts.
+
+    The keys: `projection`, `turn` and `number` of its checkpoint, and how many events of the log, of whatever
+    type, are `after` it.
+    """
+    return database.fetch(_STATUS, into=dict)
 
 
 def retry(database: DB, projector: str, aggregate_id: str | None = None) -> int:
