@@ -12,6 +12,7 @@ from ._async.projection.failures import retry as retry_projection
 from ._async.projection.failures import skip as skip_projection
 from ._async.projection.failures import status as projection_status
 from ._async.projection.log import AsyncEventLog
+from ._async.projection.rebuild import rebuild
 from ._async.projection.registry import REGISTRY, projector, sync_projection
 from ._async.projection.worker import AsyncProjectionWorker
 from ._async.tradecore import (
@@ -99,6 +100,7 @@ __all__ = [
     "projection_status",
     "projector",
     "prune_commits",
+    "rebuild",
     "reference_db",
     "retry_projection",
     "run_schema_from_file",

@@ -12,6 +12,7 @@ from ._sync.projection.failures import retry as retry_projection
 from ._sync.projection.failures import skip as skip_projection
 from ._sync.projection.failures import status as projection_status
 from ._sync.projection.log import EventLog
+from ._sync.projection.rebuild import rebuild
 from ._sync.projection.registry import REGISTRY, projector, sync_projection
 from ._sync.projection.worker import ProjectionWorker
 from ._sync.tradecore import (
@@ -99,6 +100,7 @@ __all__ = [
     "projection_status",
     "projector",
     "prune_commits",
+    "rebuild",
     "reference_db",
     "retry_projection",
     "run_schema_from_file",

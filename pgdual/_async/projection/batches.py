@@ -28,11 +28,11 @@ from .log import SOON
 CONFLICTS = 5  # times that a slice is tried again alone
 CALM = 20  # batches that slices take turns for after a conflict; doubled by the next
 AGES = 1_000  # turns after which the checkpoint of a slice without events is moved
-_START = """
+START_SLICES = """
 INSERT INTO pgdual_positions (projector, slice) SELECT $1, generate_series(0, $2 - 1)
 ON CONFLICT DO NOTHING
 """
-_POSITIONS = "SELECT turn, number FROM pgdual_positions WHERE projector = $1 ORDER BY slice"
+POSITIONS = "SELECT turn, number FROM pgdual_positions WHERE projector = $1 ORDER BY slice"
 # One that another worker is at is passed over.
 _LOCK = """
 SELECT turn, number FROM pgdual_positions WHERE projector = $1 AND slice = $2 FOR UPDATE SKIP LOCKED
@@ -78,6 +78,7 @@ class AsyncProjection:
         self.types = list(self._by_type)
         self._has_batches = any(one.is_batch for one in projectors)
         self._meter = meter
+        self.looked = 0  # events of its types that were read
         self._positions: list[Position] = []  # by slice: what it is known to have done
         self._kept = START  # what all of them have, in the database
         self._busy: set[int] = set()  # slices that another worker is at
@@ -96,19 +97,20 @@ class AsyncProjection:
             begin = min(self._positions)
             events, reached = await self._source.scan(begin, limit, self.types)
             if reached > begin:
+                self.looked += len(events)
                 await self._spread(events, reached)
             elif begin > self._kept:
-                await self._level()
+                await self.level()
         except BaseException:
             self._positions = []
             raise
         return bool(reached > begin)
 
     async def _load(self) -> None:
-        rows = await self.database.fetch(_POSITIONS, self.name)
+        rows = await self.database.fetch(POSITIONS, self.name)
         if not rows:
-            await self.database.execute(_START, self.name, SLICES)
-            rows = await self.database.fetch(_POSITIONS, self.name)
+            await self.database.execute(START_SLICES, self.name, SLICES)
+            rows = await self.database.fetch(POSITIONS, self.name)
         self._positions = [Position(*row) for row in rows]
         self._kept = min(self._positions)
 
@@ -128,13 +130,13 @@ class AsyncProjection:
             for number, position in enumerate(self._positions)
         ]
         if reached.turn - self._kept.turn > AGES:
-            await self._level()
+            await self.level()
         if self._busy:
             self._busy.clear()
             await sleep(SOON)
 
-    async def _level(self) -> None:
-        # A slice that has no events for long would have everything read again by the next worker.
+    async def level(self) -> None:
+        """Move the checkpoints of slices without events, who would have everything read again."""
         least = min(self._positions)
         await self.database.execute(_LEVEL, self.name, *least)
         self._kept = least
@@ -183,7 +185,7 @@ class AsyncProjection:
             transaction._session.until = started + self._timeout
             free = await self._without_blocked(tx, left)
             if free:
-                await limited(self._timeout, self._run, free)
+                await limited(self._timeout, self.run, free)
             transaction._session.until = started + 2 * self._timeout
             lag = await tx.fetchval(_MOVE, self.name, number, *left[-1].position, left[-1].timestamp)
         self._meter.events += len(free)
@@ -231,7 +233,8 @@ class AsyncProjection:
             words_of(error),
         )
 
-    async def _run(self, events: list[Event]) -> None:
+    async def run(self, events: list[Event]) -> None:
+        """Call the projectors of *events*."""
         for wave in waves(events) if self._has_batches else [events]:
             await self.call(wave)
 

@@ -117,7 +117,7 @@ ORDER BY turn, number LIMIT $3
 # The types are looked at last: with them in the inner query the planner sorts the whole rest of the log.
 _SCAN = f"""
 WITH page AS MATERIALIZED (
-    SELECT {_COLUMNS} FROM pgdual_events WHERE (turn, number) > ($1, $2) AND turn < {_HORIZON}
+    SELECT {_COLUMNS} FROM pgdual_events WHERE (turn, number) > ($1, $2) AND ($5 OR turn < {_HORIZON})
     ORDER BY turn, number LIMIT $3
 )
 SELECT * FROM page WHERE event_type = ANY($4) OR (turn, number) = (
@@ -205,13 +205,16 @@ class AsyncEventLog:
         return [event_of(row) for row in rows]
 
     async def scan(
-        self, from_position: Position, limit: int, event_types: Sequence[str]
+        self, from_position: Position, limit: int, event_types: Sequence[str], is_all: bool = False
     ) -> tuple[list[Event], Position]:
         """Look through up to *limit* events; return those of the types, and the position of the last one.
 
         The position is *from_position* if there are none.
+
+        Args:
+            is_all: Also those that one of an older transaction may yet come before.
         """
-        rows = await self.database.fetch(_SCAN, *from_position, limit, list(event_types))
+        rows = await self.database.fetch(_SCAN, *from_position, limit, list(event_types), is_all)
         if not rows:
             return [], from_position
         reached = Position(rows[-1][6], rows[-1][7])

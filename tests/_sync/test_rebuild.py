@@ -1,0 +1,190 @@
+# Generated from tests/_async/test_rebuild.py by _generate.py. Do not edit.
+"""J4: a read model anew from the whole log, while live events flow; interrupted and gone on with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pgdual.sync import (
+    Client,
+    DB,
+    EventLog,
+    ProjectionWorker,
+    ProjectionType,
+    Registry,
+    project,
+    projection_failures,
+    projector,
+    rebuild,
+)
+from pgdual.errors import ProjectionError
+
+from .clients import at_rest, client_of, first, outside, prepare
+from .runtime import FACE, spawn, wait_until
+from .test_event_log import event
+
+SYNC = ProjectionType.SYNC
+ADD = "insert into totals values ($1, 1) on conflict (id) do update set total = totals.total + 1"
+TOTALS = "select id, total from totals order by id"
+SHAPE = """
+select indexdef from pg_indexes where tablename = 'totals'
+union all select conname || pg_get_constraintdef(oid) from pg_constraint
+where conrelid = 'totals'::regclass or confrelid = 'totals'::regclass
+union all select privilege_type from information_schema.table_privileges
+where table_name = 'totals' and grantee = 'PUBLIC'
+union all select reloptions::text from pg_class where oid = 'totals'::regclass order by 1
+"""
+SCHEMAS = "select count(*) from pg_namespace where nspname like 'pgdual_rebuild%'"
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry(FACE)
+
+
+@pytest.fixture
+def client(main_dsn: str) -> Iterator[Client]:
+    """A client of a database with a log and a read model on which much hangs."""
+    prepare(
+        main_dsn,
+        "create table kinds (kind text primary key); insert into kinds values ('tick')",
+        "create table totals (id text, total int not null constraint positive check (total > 0),"
+        " kind text default 'tick' references kinds, serial serial,"
+        " constraint totals_key primary key (id)) with (fillfactor = 80)",
+        "create index odd_name on totals (total) where total > 3",
+        "create table notes (id text references totals deferrable initially deferred)",
+        "grant select on totals to public",
+    )
+    with client_of(main=main_dsn, pool_max_size=12) as made:
+        EventLog(made["main"]).create()
+        yield made
+
+
+@pytest.fixture
+def db(client: Client) -> DB:
+    return client["main"]
+
+
+def count(one: Any, db: DB) -> None:
+    """Count an event; fail with one that says so."""
+    db.execute(ADD, one.aggregate_id)
+    db.execute("select 1 / $1::int", one.data.get("by", 1))
+
+
+def append(db: DB, aggregates: int, versions: int, begin: int = 1) -> None:
+    log = EventLog(db)
+    for number in range(aggregates):
+        log.append([event(f"a{number}", n) for n in range(begin, begin + versions)])
+
+
+def totals(aggregates: int, versions: int) -> list[Any]:
+    return sorted((f"a{number}", versions) for number in range(aggregates))
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_behind_the_log(main_dsn: str, db: DB, registry: Registry, in_place: bool) -> None:
+    """J4: it is made anew with all that hung on the tables, and goes on from there, while events flow."""
+    projector("tick", name="count", tables="totals", registry=registry)(count)
+    append(db, 10, 3)
+    worker = ProjectionWorker(db, registry)
+    worker.catch_up()
+    outside(main_dsn, "update totals set total = 77")
+    shape = outside(main_dsn, SHAPE)
+    assert len(shape) >= 8  # PostgreSQL 18 names NOT NULL constraints, too
+    with spawn(worker.run) as running:
+        try:
+            steps: list[Any] = []
+            done = rebuild("count", db, registry, in_place, progress=steps.append)
+            assert (done.done, done.total, done.is_over) == (30, 30, True)
+            assert steps[-1] == done
+            append(db, 10, 2, begin=4)
+            wait_until(lambda: outside(main_dsn, TOTALS) == totals(10, 5))
+        finally:
+            worker.stop()
+        running.result()
+    assert outside(main_dsn, SHAPE) == shape
+    assert first(main_dsn, SCHEMAS) == 0
+    assert ProjectionWorker(db, registry).catch_up() == 0
+    outside(main_dsn, "insert into totals (id, total) values ('x', 1)")  # its sequence is its own
+    at_rest(db, main_dsn)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_before_the_caller_goes_on(
+    main_dsn: str, db: DB, registry: Registry, in_place: bool
+) -> None:
+    """J4: what its callers project meanwhile and afterwards is in it once; what fails is kept for a retry."""
+    projector("tick", projection_type=SYNC, name="count", tables="totals", registry=registry)(count)
+    log = EventLog(db)
+    given = [event("a", n, by=int(n != 3)) for n in range(1, 5)]
+    other = event("b", 1)
+    log.append(given)
+    log.append(other)
+    assert project(other, db, registry) == 1
+    rebuild("count", db, registry, in_place)
+    assert outside(main_dsn, TOTALS) == [("a", 2), ("b", 1)]
+    assert [(row["projector"], row["version"]) for row in projection_failures(db)] == [
+        ("count", 3),
+        ("count", 4),
+    ]
+    assert [project(one, db, registry) for one in (other, given[0], given[1])] == [0, 0, 0]
+    assert outside(main_dsn, "select aggregate_id, version from pgdual_projected order by 1") == [
+        ("a", 2),
+        ("b", 1),
+    ]
+
+
+def test_interrupted_and_gone_on_with(main_dsn: str, db: DB, registry: Registry) -> None:
+    """J4: what was done before an interruption is not done again, and the live tables are untouched."""
+    is_stopping = [True]
+
+    def stumble(one: Any, db: DB) -> None:
+        count(one, db)
+
+    def stop(state: Any) -> None:
+        if is_stopping:
+            is_stopping.pop()
+            raise KeyError
+
+    projector("tick", name="count", tables="totals", registry=registry)(stumble)
+    outside(main_dsn, "insert into totals values ('old', 5)")
+    append(db, 40, 60)
+    with pytest.raises(KeyError):
+        rebuild("count", db, registry, progress=stop)
+    assert outside(main_dsn, TOTALS) == [("old", 5)]
+    assert first(main_dsn, SCHEMAS) == 1
+    steps: list[Any] = []
+    done = rebuild("count", db, registry, progress=steps.append)
+    assert outside(main_dsn, TOTALS) == totals(40, 60)
+    assert (done.done, done.total) == (2400, 2400)
+    assert steps[0].done == 2400  # all of it was done before
+    assert (rebuild("count", db, registry, restart=True)).done == 2400
+    assert outside(main_dsn, TOTALS) == totals(40, 60)
+
+
+def test_what_cannot_be_rebuilt(main_dsn: str, db: DB, registry: Registry) -> None:
+    """J4: without tables, or with something on them that would be lost, it says so and changes nothing."""
+    projector("tick", name="nothing", registry=registry)(count)
+    projector("tick", name="nowhere", tables="nowhere", registry=registry)(count)
+    projector("tick", name="count", tables=["totals"], registry=registry)(count)
+    with pytest.raises(ProjectionError, match="no projection 'x'; there are: count, nothing, nowhere"):
+        rebuild("x", db, registry)
+    with pytest.raises(ProjectionError, match="'nothing' names no tables"):
+        rebuild("nothing", db, registry)
+    with pytest.raises(ProjectionError, match="there is no table nowhere"):
+        rebuild("nowhere", db, registry)
+    prepare(
+        main_dsn,
+        "create view seen as select * from totals",
+        "create trigger t before update on totals for each row"
+        " execute function suppress_redundant_updates_trigger()",
+        "alter table totals enable row level security",
+    )
+    with pytest.raises(
+        ProjectionError, match=r"has row security, has the trigger t, is used by seen, .* in place"
+    ):
+        rebuild("count", db, registry)
+    assert first(main_dsn, SCHEMAS) == 0
