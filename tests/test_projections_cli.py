@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import psycopg
+import pytest
 
 from pgdual.sync import EventLog, ProjectionWorker, Registry, projector
 
@@ -49,3 +53,36 @@ def test_a_parked_event(main_dsn: str) -> None:
             1,
             "ProjectionError: main: projector 'orders' has not failed with an event of 'a'\n",
         )
+
+
+FILE = """
+from pgdual.{face} import projector
+
+@projector("tick", projection="orders", tables="orders", batch=True)
+{word}def project_orders(events, db):
+    {wait}db.insert_many("orders", [(one.event_id, one.version) for one in events])
+"""
+
+
+@pytest.mark.parametrize(("face", "word", "wait"), [("sync", "", ""), ("aio", "async ", "await ")])
+def test_rebuild(main_dsn: str, tmp_path: Path, face: str, word: str, wait: str) -> None:
+    """J4: it finds the projectors of either face in a file, and says how many events it took."""
+    file = tmp_path / "projectors.py"
+    file.write_text(FILE.format(face=face, word=word, wait=wait))
+    with client_of(main=main_dsn) as client, psycopg.connect(main_dsn, autocommit=True) as own:
+        own.execute("create table orders (id uuid primary key, version int)")
+        own.execute("insert into orders values (gen_random_uuid(), 9)")
+        log = EventLog(client["main"])
+        log.create()
+        for number in range(3):
+            log.append([event(f"a{number}", n) for n in range(1, 31)])
+        code, out, error = asked(main_dsn, "rebuild", str(file), "orders")
+        assert (code, out.startswith("orders: rebuilt from 90 events"), error) == (0, True, "")
+        assert own.execute("select count(*), max(version) from orders").fetchone() == (90, 30)
+        assert asked(main_dsn, "rebuild", str(file), "orders", "--in-place")[0] == 0
+    for words, text in (
+        ((str(file), "nobody"), "ProjectionError: no projection 'nobody'"),
+        (("nowhere.at.all", "orders"), "UsageError: nowhere.at.all: give a file that is there"),
+    ):
+        code, _, error = asked(main_dsn, "rebuild", *words)
+        assert (code, error.startswith(text)) == (1, True), error

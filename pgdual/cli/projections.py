@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import importlib
+import runpy
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from math import inf
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from pgdual import aio, sync
 from pgdual.cli.errors import told
 from pgdual.cli.reach import columns
-from pgdual.errors import UndefinedTable
+from pgdual.errors import ProjectionError, UndefinedTable, UsageError
 from pgdual.sync import DB, Client, projection_failures, projection_status, retry_projection, skip_projection
 
 app = typer.Typer(no_args_is_help=True, help="Projections: events into read models.")
@@ -83,3 +91,75 @@ def skip(
     with told(), Client() as client:
         version = skip_projection(client[database], projector, aggregate)
     typer.echo(f"{projector}: version {version} of {aggregate} is skipped")
+
+
+@app.command()
+def rebuild(
+    place: Annotated[str, typer.Argument(help="A file or a module that registers the projectors.")],
+    projection: Annotated[str, typer.Argument(help="The projection.")],
+    database: Database = "main",
+    in_place: Annotated[bool, typer.Option("--in-place", help="In one transaction; it pauses.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Forget what an interrupted one did.")] = False,
+) -> None:
+    """Make the tables of a projection anew from the whole event log, and swap them in at the end.
+
+    Interrupted with Ctrl-C, the same command goes on where it was. The projectors may be of either face.
+
+    Example: pgdual projections rebuild app/projectors.py orders
+    """
+    _load(place)
+    with told(), _bar(projection) as tell:
+        try:
+            if projection in {one.projection for one in aio.REGISTRY}:
+                done = asyncio.run(_waited(projection, database, in_place, restart, tell))
+            else:
+                with Client() as client:
+                    done = sync.rebuild(
+                        projection, client[database], in_place=in_place, restart=restart, progress=tell
+                    )
+        except KeyboardInterrupt:
+            typer.echo(f"{projection}: interrupted; the same command goes on where it was", err=True)
+            raise typer.Exit(130) from None
+    typer.echo(f"{projection}: rebuilt from {done.done} events, {done.rate:.0f} events/s")
+
+
+async def _waited(projection: str, database: str, in_place: bool, restart: bool, tell: Any) -> Any:
+    async with aio.AsyncClient() as client:
+        return await aio.rebuild(
+            projection, client[database], in_place=in_place, restart=restart, progress=tell
+        )
+
+
+def _load(place: str) -> None:
+    with told():
+        sys.path.insert(0, "")
+        try:
+            if Path(place).is_file():
+                runpy.run_path(place)
+            else:
+                importlib.import_module(place)
+        except ImportError as error:
+            raise UsageError(f"{place}: give a file that is there, or a module: {error}") from error
+        except ProjectionError as error:
+            raise ProjectionError(f"{place}: {error}") from error
+
+
+@contextmanager
+def _bar(projection: str) -> Iterator[Callable[[Any], None] | None]:
+    """Yield what shows the progress with its rate and the time left on a terminal; None elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    shown = [TextColumn(projection), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}")]
+    with Progress(*shown, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(projection, total=None, pace="")
+
+        def tell(state: Any) -> None:
+            left = "" if state.left == inf else f", {state.left:.0f} s left"
+            pace = f"{state.rate:,.0f} events/s{left}"
+            progress.update(task, completed=state.done, total=state.total, pace=pace)
+
+        yield tell
