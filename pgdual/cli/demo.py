@@ -12,7 +12,7 @@ import psycopg
 import typer
 from rich.console import Console
 
-from pgdual.aio import AsyncClient
+from pgdual.aio import AsyncClient, AsyncEventLog
 from pgdual.cli.audit import Disagreement, audit, count_rows
 from pgdual.cli.places import own_schemas, schema_script, servers
 from pgdual.cli.screen import Phase, counting, table_of
@@ -75,6 +75,7 @@ async def trading_day(
         db, vb_db = client["main"], client["vb"]
         await db.execute(schema_script("tradecore.sql"))
         await vb_db.execute(schema_script("tradecore_vb.sql"))
+        await AsyncEventLog(db).create()
         people = [User() for _ in range(users)]
         started = perf_counter()
         await open_market(db, vb_db, people)

@@ -1,9 +1,9 @@
 """One trading day on two databases, on the async face.
 
-Users place orders on the main database, each in a transaction that also moves the account, the
-position and the user's totals. The virtual broker fills them on its own database meanwhile, where
-the quotes move too. Money is `Decimal` here and DECIMAL(15,2) there, so every sum can be
-held against another one exactly.
+Users place orders on the main database: an event each, in a transaction with the projectors that book it
+(`projectors`); a worker writes the audit trail behind them. The virtual broker fills the orders on its own
+database meanwhile, where the quotes move too. Money is `Decimal` here and DECIMAL(15,2) there, so every sum
+can be held against another one exactly.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ import asyncio
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID, uuid4
 
+from pgdual.aio import AsyncEventLog, AsyncProjectionWorker, project
+from pgdual.cli.projectors import BOOKS, OrderPlaced
+
 if TYPE_CHECKING:
-    from pgdual.aio import AsyncDB
+    from pgdual.aio import AsyncDB, AsyncTransaction
 
 OPENING_BALANCE = Decimal("100000.00")
 OPENING_QUOTES = {
@@ -29,31 +33,13 @@ OPENING_QUOTES = {
     "NVDA": Decimal("467.65"),
     "TSLA": Decimal("239.29"),
 }
-BATCH = 500  # events written together
+AHEAD = 1_000  # orders placed and not yet filled
 TICK = 0.05  # seconds between two moves of the quotes
 
 QUOTE = "SELECT price FROM vb_quotes WHERE symbol = $1"
 MOVE_QUOTES = """
     UPDATE vb_quotes SET price = greatest(round(price * $2, 2), 1.00), updated_at = now()
     WHERE symbol = $1
-"""
-PLACE_ORDER = """
-    INSERT INTO orders (id, user_id, account_id, symbol, side, quantity, price, status)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, 'open')
-"""
-MOVE_BALANCE = "UPDATE accounts SET balance = balance + $2, updated_at = now() WHERE id = $1"
-MOVE_POSITION = """
-    INSERT INTO positions (user_id, symbol, quantity) VALUES ($1, $2, $3)
-    ON CONFLICT (user_id, symbol) DO UPDATE
-    SET quantity = positions.quantity + EXCLUDED.quantity, updated_at = EXCLUDED.updated_at
-"""
-COUNT_ORDER = """
-    UPDATE users SET total_orders = total_orders + 1, total_spent = total_spent + $2,
-        last_order_at = now(), updated_at = now()
-    WHERE id = $1
-"""
-WRITE_EVENT = """
-    INSERT INTO events (event_id, event_type, aggregate_id, data) VALUES ($1, 'OrderPlaced', $2, $3)
 """
 FILL_ORDER = """
     INSERT INTO vb_orders (id, vb_account_id, user_id, symbol, side, quantity, price, status)
@@ -104,19 +90,16 @@ class Order:
         return self.wish.quantity * self.price
 
     @property
-    def spent(self) -> Decimal:
-        """What a purchase costs; a sale costs nothing."""
-        return self.worth if self.wish.side == "buy" else Decimal(0)
-
-    @property
     def cash(self) -> Decimal:
         """What the account gains; below zero for a purchase."""
         return -self.worth if self.wish.side == "buy" else self.worth
 
     @property
-    def shares(self) -> int:
-        """What the position gains; below zero for a sale."""
-        return self.wish.quantity if self.wish.side == "buy" else -self.wish.quantity
+    def event(self) -> OrderPlaced:
+        """What is written down when it is placed."""
+        user = self.wish.user
+        about = uuid4(), str(self.id), 1, datetime.now(UTC)
+        return OrderPlaced(*about, user.id, user.account_id, *self.terms)
 
 
 def plan_wishes(users: Sequence[User], count: int, seed: int = 0) -> list[Wish]:
@@ -163,18 +146,13 @@ async def _open_vb_accounts(vb_db: AsyncDB, users: Sequence[User]) -> None:
 async def place(db: AsyncDB, vb_db: AsyncDB, wish: Wish) -> Order:
     """Make an order of *wish* at the virtual broker's quote and book it on the main database."""
     order = Order(wish, await vb_db.fetchval(QUOTE, wish.symbol))
-    user = wish.user
-    async with db.transaction() as tx:
-        await tx.execute(PLACE_ORDER, order.id, user.id, user.account_id, *order.terms)
-        await tx.execute(MOVE_BALANCE, user.account_id, order.cash)
-        await tx.execute(MOVE_POSITION, user.id, wish.symbol, order.shares)
-        await count_order(db, order)
+    await db.run(_book, db, order.event)
     return order
 
 
-async def count_order(db: AsyncDB, order: Order) -> None:
-    """Bring the user's totals up to date, in the transaction that is open on *db*."""
-    await db.execute(COUNT_ORDER, order.wish.user.id, order.spent)
+async def _book(tx: AsyncTransaction, db: AsyncDB, event: OrderPlaced) -> None:
+    await AsyncEventLog(db).append(event)
+    await project(event, db, BOOKS)  # joins tx, as append does
 
 
 async def fill(vb_db: AsyncDB, order: Order) -> None:
@@ -186,25 +164,17 @@ async def fill(vb_db: AsyncDB, order: Order) -> None:
         await tx.execute(MOVE_VB_BALANCE, account, order.cash)
 
 
-async def record(db: AsyncDB, orders: Sequence[Order]) -> None:
-    """Append an event for each order, all in one round trip."""
-    await db.executemany(WRITE_EVENT, [(uuid4(), order.id, _event(order)) for order in orders])
-
-
-def _event(order: Order) -> dict[str, Any]:
-    symbol, side, quantity, price = order.terms
-    return {"symbol": symbol, "side": side, "quantity": quantity, "price": str(price)}
-
-
 async def trade(db: AsyncDB, vb_db: AsyncDB, wishes: Sequence[Wish], concurrency: int, tell: Tell) -> None:
     """Place all wishes and fill all orders, each with *concurrency* tasks.
 
     Calls *tell* with "placed" and "filled", once for each order.
     """
-    placed: asyncio.Queue[Order | None] = asyncio.Queue(maxsize=2 * BATCH)
+    placed: asyncio.Queue[Order | None] = asyncio.Queue(maxsize=AHEAD)
     waiting = iter(wishes)
+    worker = AsyncProjectionWorker(db, BOOKS)
     async with asyncio.TaskGroup() as market:
         ticker = market.create_task(_move_quotes(vb_db))
+        market.create_task(worker.run())
         async with asyncio.TaskGroup() as brokers:
             for _ in range(concurrency):
                 brokers.create_task(_fill_orders(vb_db, placed, tell))
@@ -214,22 +184,17 @@ async def trade(db: AsyncDB, vb_db: AsyncDB, wishes: Sequence[Wish], concurrency
             for _ in range(concurrency):
                 await placed.put(None)
         ticker.cancel()
+        worker.stop()
+    await worker.catch_up()
 
 
 async def _place_orders(
     db: AsyncDB, vb_db: AsyncDB, wishes: Iterator[Wish], placed: asyncio.Queue[Order | None], tell: Tell
 ) -> None:
-    mine: list[Order] = []
     for wish in wishes:  # one iterator for all tasks: each takes the next
         order = await place(db, vb_db, wish)
-        mine.append(order)
         await placed.put(order)
         tell("placed")
-        if len(mine) == BATCH:
-            await record(db, mine)
-            mine.clear()
-    if mine:
-        await record(db, mine)
 
 
 async def _fill_orders(vb_db: AsyncDB, placed: asyncio.Queue[Order | None], tell: Tell) -> None:
