@@ -14,6 +14,7 @@ from bench import (
     fetch_many,
     imports,
     overhead,
+    projections,
     report,
     select_by_key,
     tail,
@@ -39,6 +40,7 @@ FILES = (
     overhead,
     telemetry,
     imports,
+    projections,
 )
 QUESTIONS = [question for file in FILES for question in file.QUESTIONS]
 RESULTS = Path(__file__).with_name("results.json")

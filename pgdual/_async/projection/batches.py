@@ -187,7 +187,7 @@ class AsyncProjection:
             if free:
                 await limited(self._timeout, self.run, free)
             transaction._session.until = started + 2 * self._timeout
-            lag = await tx.fetchval(_MOVE, self.name, number, *left[-1].position, left[-1].timestamp)
+            lag = await tx.fetchval(_MOVE, self.name, number, *left[-1].position, left[0].timestamp)
         self._meter.events += len(free)
         self._meter.took.record(now() - started)
         self._meter.lag.record(max(lag, 0.0))

@@ -188,7 +188,7 @@ class Projection:
             if free:
                 limited(self._timeout, self.run, free)
             transaction._session.until = started + 2 * self._timeout
-            lag = tx.fetchval(_MOVE, self.name, number, *left[-1].position, left[-1].timestamp)
+            lag = tx.fetchval(_MOVE, self.name, number, *left[-1].position, left[0].timestamp)
         self._meter.events += len(free)
         self._meter.took.record(now() - started)
         self._meter.lag.record(max(lag, 0.0))
