@@ -17,6 +17,7 @@ from pgdual.errors import CircuitOpenError, ClientClosedError, OutcomeUnknownErr
 from .projection import Event, Position
 
 SLICES = 8  # for ever: checkpoints are kept by slice. Source: past 8 the client's core is the limit
+FEW = 32  # events of a part
 # Not the event's fault, but the server's state: connections, resources, operators, its own errors.
 _TROUBLE = ("08", "25006", "53", "57P", "58", "XX")
 _CONFLICTS = ("40001", "40P01")
@@ -27,14 +28,17 @@ def slice_of(aggregate_id: str) -> int:
     return crc32(aggregate_id.encode()) % SLICES
 
 
-def sliced(events: list[Event], positions: list[Position]) -> dict[int, list[Event]]:
-    """Return *events* by slice, without those that a slice has done by its position."""
+def parts_of(events: list[Event], positions: list[Position]) -> list[tuple[list[int], list[Event]]]:
+    """Return slices with their *events*, without those that a slice has done by its position.
+
+    Few events make few parts, for each is a transaction.
+    """
+    left = [event for event in events if event.position > positions[slice_of(event.aggregate_id)]]
+    count = min(max(len(left) // FEW, 1), SLICES)
     found: dict[int, list[Event]] = {}
-    for event in events:
-        number = slice_of(event.aggregate_id)
-        if event.position > positions[number]:
-            found.setdefault(number, []).append(event)
-    return found
+    for event in left:
+        found.setdefault(slice_of(event.aggregate_id) % count, []).append(event)
+    return [(list(range(number, SLICES, count)), part) for number, part in found.items()]
 
 
 def waves(events: list[Event]) -> Iterator[list[Event]]:

@@ -177,6 +177,29 @@ async def test_several_workers(main_dsn: str, db: AsyncDB, registry: Registry) -
     assert outside(main_dsn, ORDER) == sorted(expected(20, 10))
 
 
+async def test_a_slice_that_another_is_at(main_dsn: str, db: AsyncDB, registry: Registry) -> None:
+    """J3: what another worker is at is left to it, and done here when it gives up; the others go on."""
+    projector("tick", name="notes", registry=registry)(note)
+    projector("tock", projection="notes", registry=registry)(note)
+    worker = AsyncProjectionWorker(db, registry, batch=100)
+    await worker.catch_up()
+    await append(db, 16, 12)
+    with psycopg.connect(main_dsn) as other:
+        held = other.execute("select slice from pgdual_positions where slice < 4 for update").fetchall()
+        assert len(held) == 4
+        async with spawn(worker.run) as running:
+            try:
+                await wait_until(lambda: first(main_dsn, "select count(*) from seen") > 0)
+                await sleep(0.1)
+                assert 0 < first(main_dsn, "select count(*) from seen") < 192
+                other.rollback()
+                await wait_until(lambda: first(main_dsn, "select count(*) from seen") == 192)
+            finally:
+                worker.stop()
+            await running.result()
+    assert outside(main_dsn, ORDER) == sorted(expected(16, 12))
+
+
 async def test_conflicts(main_dsn: str, db: AsyncDB, registry: Registry) -> None:
     """J3: slices that deadlock over the same rows are done again in turn, and lose nothing."""
     prepare(

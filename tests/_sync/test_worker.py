@@ -178,6 +178,29 @@ def test_several_workers(main_dsn: str, db: DB, registry: Registry) -> None:
     assert outside(main_dsn, ORDER) == sorted(expected(20, 10))
 
 
+def test_a_slice_that_another_is_at(main_dsn: str, db: DB, registry: Registry) -> None:
+    """J3: what another worker is at is left to it, and done here when it gives up; the others go on."""
+    projector("tick", name="notes", registry=registry)(note)
+    projector("tock", projection="notes", registry=registry)(note)
+    worker = ProjectionWorker(db, registry, batch=100)
+    worker.catch_up()
+    append(db, 16, 12)
+    with psycopg.connect(main_dsn) as other:
+        held = other.execute("select slice from pgdual_positions where slice < 4 for update").fetchall()
+        assert len(held) == 4
+        with spawn(worker.run) as running:
+            try:
+                wait_until(lambda: first(main_dsn, "select count(*) from seen") > 0)
+                sleep(0.1)
+                assert 0 < first(main_dsn, "select count(*) from seen") < 192
+                other.rollback()
+                wait_until(lambda: first(main_dsn, "select count(*) from seen") == 192)
+            finally:
+                worker.stop()
+            running.result()
+    assert outside(main_dsn, ORDER) == sorted(expected(16, 12))
+
+
 def test_conflicts(main_dsn: str, db: DB, registry: Registry) -> None:
     """J3: slices that deadlock over the same rows are done again in turn, and lose nothing."""
     prepare(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pgdual.core.meter import ProjectionMeters
 from pgdual.core.projection import START, Event, Position
-from pgdual.core.track import SLICES, Pace, is_conflict, is_trouble, slice_of, sliced, waves
+from pgdual.core.track import FEW, SLICES, Pace, is_conflict, is_trouble, parts_of, slice_of, waves
 from pgdual.errors import CheckViolation, PoolTimeoutError, QueryTimeoutError
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -50,17 +50,23 @@ def test_waves_are_few() -> None:
     ]
 
 
-@given(PAIRS, st.integers(0, 20))
-def test_slices(pairs: list[tuple[str, str]], done: int) -> None:
-    """J3: an aggregate is in one slice, and what a slice has done by its position is left out."""
+@given(PAIRS, st.integers(0, 20), st.integers(1, 9))
+def test_parts(pairs: list[tuple[str, str]], done: int, times: int) -> None:
+    """J3: an aggregate is in one part, in order, and what its slice has done by its position is left out."""
     positions = [Position(1, done) if number % 2 else START for number in range(SLICES)]
-    found = sliced(events_of(pairs), positions)
-    for number, part in found.items():
-        assert part
-        assert all(slice_of(one.aggregate_id) == number for one in part)
-        assert all(one.position > positions[number] for one in part)
-    left = [one for one in events_of(pairs) if one.position > positions[slice_of(one.aggregate_id)]]
-    assert sum(map(len, found.values())) == len(left)
+    events = events_of(pairs * times)
+    found = parts_of(events, positions)
+    slices = [number for numbers, _ in found for number in numbers]
+    assert len(slices) == len(set(slices))
+    for numbers, part in found:
+        assert part == [
+            one
+            for one in events
+            if slice_of(one.aggregate_id) in numbers and one.position > positions[slice_of(one.aggregate_id)]
+        ]
+    left = [one for one in events if one.position > positions[slice_of(one.aggregate_id)]]
+    assert sum(len(part) for _, part in found) == len(left)
+    assert len(found) <= max(len(left) // FEW, 1)
 
 
 def test_slices_are_for_ever() -> None:

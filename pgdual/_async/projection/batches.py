@@ -1,9 +1,9 @@
 """A projection on its way along the log (J3): batches, and a checkpoint in the transaction of their rows.
 
 What is read is divided by aggregate into slices, which are projected at the same time, each in one
-transaction: its checkpoint's row is locked and read, the events behind it are projected, the checkpoint is
-moved, COMMIT. So the checkpoint is what was done, whatever becomes of the process, the connection or the
-server in between, and several workers do not do a thing twice.
+transaction, or some in one where events are few: the checkpoint's row is locked and read, the events behind
+it are projected, the checkpoint is moved, COMMIT. So the checkpoint is what was done, whatever becomes of
+the process, the connection or the server in between, and several workers do not do a thing twice.
 
 There is no savepoint for each event: if one fails, all is undone and the halves are done apart, until the
 event that fails is alone. It is kept in projection_failures, the checkpoint goes past it, and the later
@@ -20,7 +20,7 @@ from pgdual._async.db import AsyncDB
 from pgdual._async.runtime import FACE, limited, now, sleep, together
 from pgdual.core.meter import ProjectionMeter
 from pgdual.core.projection import START, Event, Position, Projector
-from pgdual.core.track import SLICES, is_conflict, is_trouble, sliced, waves
+from pgdual.core.track import SLICES, is_conflict, is_trouble, parts_of, slice_of, waves
 
 from .failures import KEEP, WAITING, words_of
 from .log import SOON
@@ -35,18 +35,20 @@ ON CONFLICT DO NOTHING
 POSITIONS = "SELECT turn, number FROM pgdual_positions WHERE projector = $1 ORDER BY slice"
 # One that another worker is at is passed over.
 _LOCK = """
-SELECT turn, number FROM pgdual_positions WHERE projector = $1 AND slice = $2 FOR UPDATE SKIP LOCKED
+SELECT slice, turn, number FROM pgdual_positions WHERE projector = $1 AND slice = ANY($2)
+FOR UPDATE SKIP LOCKED
 """
 _BLOCKED = """
 SELECT DISTINCT aggregate_id FROM projection_failures WHERE projector = $1 AND aggregate_id = ANY($2)
 """
 _MOVE = """
-UPDATE pgdual_positions SET turn = $3, number = $4 WHERE projector = $1 AND slice = $2
+UPDATE pgdual_positions SET turn = $3, number = $4 WHERE projector = $1 AND slice = ANY($2)
 RETURNING extract(epoch FROM clock_timestamp() - $5::timestamptz)::float8
 """
 _LEVEL = """
 UPDATE pgdual_positions SET turn = $2, number = $3 WHERE projector = $1 AND (turn, number) < ($2, $3)
 """
+END = Position(1 << 63, 0)  # behind which there is nothing
 _logger = logging.getLogger("pgdual.projection")
 
 
@@ -116,15 +118,15 @@ class AsyncProjection:
 
     async def _spread(self, events: list[Event], reached: Position) -> None:
         """Project *events*, slice by slice or at the same time; then all slices have come to *reached*."""
-        parts = sliced(events, self._positions)
-        calls = [partial(self._told, number, part) for number, part in parts.items()]
+        parts = parts_of(events, self._positions)
+        calls = [partial(self._told, *part) for part in parts]
         # On the blocking face in turn: a thread of its own would go on after Ctrl-C.
         is_abreast = FACE == "async" and not self._calm
         errors = await together(calls) if is_abreast else [await call() for call in calls]
         self._calm = max(self._calm - 1, 0)
-        for number, error in zip(parts, errors, strict=True):
+        for part, error in zip(parts, errors, strict=True):
             if error is not None:
-                await self._calmly(number, parts[number], error)
+                await self._calmly(*part, error)
         self._positions = [
             position if number in self._busy else max(position, reached)
             for number, position in enumerate(self._positions)
@@ -141,45 +143,45 @@ class AsyncProjection:
         await self.database.execute(_LEVEL, self.name, *least)
         self._kept = least
 
-    async def _told(self, number: int, events: list[Event]) -> Exception | None:
+    async def _told(self, slices: list[int], events: list[Event]) -> Exception | None:
         try:
-            await self._project(number, events)
+            await self._project(slices, events)
         except Exception as error:
             return error
         return None
 
-    async def _calmly(self, number: int, events: list[Event], error: Exception) -> None:
+    async def _calmly(self, slices: list[int], events: list[Event], error: Exception) -> None:
         """Project again what met a conflict, with no other slice at the same time."""
         for _ in range(CONFLICTS):
             if not is_conflict(error):
                 break
             self._calm, self._calmed = self._calmed, self._calmed * 2
-            again = await self._told(number, events)
+            again = await self._told(slices, events)
             if again is None:
                 return
             error = again
         raise error
 
-    async def _project(self, number: int, events: list[Event]) -> None:
+    async def _project(self, slices: list[int], events: list[Event]) -> None:
         try:
-            await self._attempt(number, events)
+            await self._attempt(slices, events)
             return
         except Exception as error:
             if is_trouble(error) or is_conflict(error):
                 raise
             if len(events) == 1:
-                await self._park(number, events[0], error)
+                await self._park(slices, events[0], error)
                 return
         half = len(events) // 2
-        await self._project(number, events[:half])
-        await self._project(number, events[half:])
+        await self._project(slices, events[:half])
+        await self._project(slices, events[half:])
 
-    async def _attempt(self, number: int, events: list[Event]) -> None:
-        """Project *events* of one slice in one transaction, with its checkpoint."""
+    async def _attempt(self, slices: list[int], events: list[Event]) -> None:
+        """Project *events* of some slices in one transaction, with their checkpoints."""
         started = now()
         transaction = self.database.transaction(replay=False)
         async with transaction as tx:
-            left = await self._locked(tx, number, events)
+            moved, left = await self._locked(tx, slices, events)
             if not left:
                 return
             transaction._session.until = started + self._timeout
@@ -187,19 +189,22 @@ class AsyncProjection:
             if free:
                 await limited(self._timeout, self.run, free)
             transaction._session.until = started + 2 * self._timeout
-            lag = await tx.fetchval(_MOVE, self.name, number, *left[-1].position, left[0].timestamp)
+            lag = await tx.fetchval(_MOVE, self.name, moved, *left[-1].position, left[0].timestamp)
         self._meter.events += len(free)
         self._meter.took.record(now() - started)
         self._meter.lag.record(max(lag, 0.0))
 
-    async def _locked(self, tx: Any, number: int, events: list[Event]) -> list[Event]:
-        """Lock the slice's checkpoint and return what of *events* is behind it; nothing if another has it."""
-        row = await tx.fetchrow(_LOCK, self.name, number)
-        if row is None:
-            self._busy.add(number)
-            return []
-        reached = Position(*row)
-        return [event for event in events if event.position > reached]
+    async def _locked(self, tx: Any, slices: list[int], events: list[Event]) -> tuple[list[int], list[Event]]:
+        """Lock the checkpoints of *slices*; return those to be moved, and what of *events* is behind them.
+
+        A slice that another worker is at is left to it until all is read again: he may yet undo what he did.
+        """
+        free = [number for number in slices if number not in self._busy]
+        rows = await tx.fetch(_LOCK, self.name, free)
+        reached = {number: Position(*place) for number, *place in rows}
+        self._busy.update(number for number in free if number not in reached)
+        left = [one for one in events if one.position > reached.get(slice_of(one.aggregate_id), END)]
+        return [number for number, place in reached.items() if left and place < left[-1].position], left
 
     async def _without_blocked(self, tx: Any, events: list[Event]) -> list[Event]:
         """Return the *events* whose aggregates have no failed one, and keep the others behind that."""
@@ -214,13 +219,14 @@ class AsyncProjection:
         values = (event.event_id, event.event_type, event.timestamp, event.json(), error, tries)
         await tx.execute(KEEP, self.name, event.aggregate_id, event.version, *values)
 
-    async def _park(self, number: int, event: Event, error: Exception) -> None:
+    async def _park(self, slices: list[int], event: Event, error: Exception) -> None:
         """Keep an event that has failed alone, and go past it."""
         async with self.database.transaction(replay=False) as tx:
-            if not await self._locked(tx, number, [event]):
+            moved, left = await self._locked(tx, slices, [event])
+            if not left:
                 return
             await self._keep(tx, event, words_of(error), 1)
-            await tx.fetchval(_MOVE, self.name, number, *event.position, event.timestamp)
+            await tx.fetchval(_MOVE, self.name, moved, *event.position, event.timestamp)
         self._meter.failures += 1
         _logger.warning(
             "[PROJECTION] %s: %s failed with event %s (%s %s of %s) and will try again: %s",
