@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import runpy
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import module_from_spec, spec_from_file_location
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any
@@ -135,13 +135,23 @@ def _load(place: str) -> None:
         sys.path.insert(0, "")
         try:
             if Path(place).is_file():
-                runpy.run_path(place)
+                _load_file(place)
             else:
                 importlib.import_module(place)
         except ImportError as error:
             raise UsageError(f"{place}: give a file that is there, or a module: {error}") from error
         except ProjectionError as error:
             raise ProjectionError(f"{place}: {error}") from error
+
+
+def _load_file(path: str) -> None:
+    name = f"pgdual_loaded_{Path(path).stem}"
+    spec = spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} is no file of Python")
+    # It stays: annotations of its events are looked up in it later.
+    module = sys.modules[name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
 
 
 @contextmanager

@@ -20,6 +20,8 @@ SLICES = 8  # for ever: checkpoints are kept by slice. Source: past 8 the client
 FEW = 32  # events of a part
 # Not the event's fault, but the server's state: connections, resources, operators, its own errors.
 _TROUBLE = ("08", "25006", "53", "57P", "58", "XX")
+# Nor this: rights, or tables, columns, functions or schemas that are not there. All events would fail so.
+_BROKEN = ("42501", "42P01", "42703", "42883", "3F000")
 _CONFLICTS = ("40001", "40P01")
 
 
@@ -64,6 +66,11 @@ def is_trouble(error: Exception) -> bool:
         return False
     state = getattr(error, "sqlstate", None)
     return isinstance(error, psycopg.OperationalError) if state is None else state.startswith(_TROUBLE)
+
+
+def is_broken(error: Exception) -> bool:
+    """True if the projector does not fit the database, whatever the event."""
+    return getattr(error, "sqlstate", None) in _BROKEN
 
 
 def is_conflict(error: Exception) -> bool:

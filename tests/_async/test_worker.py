@@ -333,6 +333,29 @@ async def test_its_own_transaction_and_another_database(
     assert first(vb_dsn, "select total from totals") == 2  # each time it was tried
 
 
+async def test_a_missing_table(main_dsn: str, db: AsyncDB, registry: Registry) -> None:
+    """J3: a projection whose table is missing stands still and parks nothing, and the others go on."""
+
+    async def lost(one: Any, db: AsyncDB) -> None:
+        await db.execute("insert into nowhere values ($1)", one.version)
+
+    projector("tick", name="lost", registry=registry)(lost)
+    projector("tick", name="notes", registry=registry)(note)
+    await AsyncEventLog(db).append([event("a", n) for n in range(1, 4)])
+    worker = AsyncProjectionWorker(db, registry)
+    with pytest.raises(ProjectionError, match="'lost' stands still until this is mended: UndefinedTable"):
+        await worker.catch_up()
+    async with spawn(worker.run) as running:
+        try:
+            await wait_until(lambda: first(main_dsn, "select count(*) from seen") == 3)
+            prepare(main_dsn, "create table nowhere (version int)")
+            await wait_until(lambda: first(main_dsn, "select count(*) from nowhere") == 3)
+        finally:
+            worker.stop()
+        await running.result()
+    assert await projection_failures(db) == []
+
+
 async def test_nobody_projects_it(main_dsn: str, db: AsyncDB, registry: Registry) -> None:
     """J3: events that nobody projects are passed over, and the checkpoint goes past them."""
     projector("tick", name="notes", registry=registry)(note)

@@ -334,6 +334,29 @@ def test_its_own_transaction_and_another_database(
     assert first(vb_dsn, "select total from totals") == 2  # each time it was tried
 
 
+def test_a_missing_table(main_dsn: str, db: DB, registry: Registry) -> None:
+    """J3: a projection whose table is missing stands still and parks nothing, and the others go on."""
+
+    def lost(one: Any, db: DB) -> None:
+        db.execute("insert into nowhere values ($1)", one.version)
+
+    projector("tick", name="lost", registry=registry)(lost)
+    projector("tick", name="notes", registry=registry)(note)
+    EventLog(db).append([event("a", n) for n in range(1, 4)])
+    worker = ProjectionWorker(db, registry)
+    with pytest.raises(ProjectionError, match="'lost' stands still until this is mended: UndefinedTable"):
+        worker.catch_up()
+    with spawn(worker.run) as running:
+        try:
+            wait_until(lambda: first(main_dsn, "select count(*) from seen") == 3)
+            prepare(main_dsn, "create table nowhere (version int)")
+            wait_until(lambda: first(main_dsn, "select count(*) from nowhere") == 3)
+        finally:
+            worker.stop()
+        running.result()
+    assert projection_failures(db) == []
+
+
 def test_nobody_projects_it(main_dsn: str, db: DB, registry: Registry) -> None:
     """J3: events that nobody projects are passed over, and the checkpoint goes past them."""
     projector("tick", name="notes", registry=registry)(note)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pgdual.core.meter import ProjectionMeters
 from pgdual.core.projection import START, Event, Position
-from pgdual.core.track import FEW, SLICES, Pace, is_conflict, is_trouble, parts_of, slice_of, waves
+from pgdual.core.track import FEW, SLICES, Pace, is_broken, is_conflict, is_trouble, parts_of, slice_of, waves
 from pgdual.errors import CheckViolation, PoolTimeoutError, QueryTimeoutError
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -95,6 +95,13 @@ def test_slices_are_for_ever() -> None:
 def test_whose_fault(error: Exception, trouble: bool, conflict: bool) -> None:
     """J3: an event is parked for what it does itself, not for what the server is in."""
     assert (is_trouble(error), is_conflict(error)) == (trouble, conflict)
+
+
+def test_a_broken_projector() -> None:
+    """J3: what every event would fail with is no event's fault."""
+    assert is_broken(psycopg.errors.UndefinedTable())
+    assert not is_broken(CheckViolation())
+    assert not is_broken(KeyError())
 
 
 def test_pace() -> None:

@@ -20,7 +20,8 @@ from pgdual._async.db import AsyncDB
 from pgdual._async.runtime import FACE, limited, now, sleep, together
 from pgdual.core.meter import ProjectionMeter
 from pgdual.core.projection import START, Event, Position, Projector
-from pgdual.core.track import SLICES, is_conflict, is_trouble, parts_of, slice_of, waves
+from pgdual.core.track import SLICES, is_broken, is_conflict, is_trouble, parts_of, slice_of, waves
+from pgdual.errors import ProjectionError
 
 from .failures import KEEP, WAITING, words_of
 from .log import SOON
@@ -91,7 +92,8 @@ class AsyncProjection:
         """Look through the next *limit* events and project its own; False if there are none.
 
         Raises:
-            Exception: The server is in trouble; nothing is lost, and the next step begins at the checkpoint.
+            ProjectionError: A projector does not fit the database: a table is missing.
+            Exception: The server is in trouble. Nothing is lost, and the next step begins at the checkpoint.
         """
         try:
             if not self._positions:
@@ -169,6 +171,11 @@ class AsyncProjection:
         except Exception as error:
             if is_trouble(error) or is_conflict(error):
                 raise
+            if is_broken(error):
+                raise ProjectionError(
+                    f"{self.database.name}: projection {self.name!r} stands still until this is mended: "
+                    f"{words_of(error)}"
+                ) from error
             if len(events) == 1:
                 await self._park(slices, events[0], error)
                 return

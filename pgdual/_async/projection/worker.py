@@ -11,7 +11,7 @@ from pgdual._async.db import AsyncDB
 from pgdual._async.runtime import PAUSE, Turn, now, sleep, together
 from pgdual.core.projection import Registry
 from pgdual.core.track import is_conflict, is_trouble
-from pgdual.errors import UsageError
+from pgdual.errors import ProjectionError, UsageError
 
 from .batches import AsyncProjection
 from .log import BATCH, CHANNEL, POLL, SOON, AsyncEventLog
@@ -75,7 +75,11 @@ class AsyncProjectionWorker:
         )
 
     async def catch_up(self) -> int:
-        """Project what is in the log, and what has failed and is due; return how many events that were."""
+        """Project what is in the log, and what has failed and is due; return how many events that were.
+
+        Raises:
+            ProjectionError: A projector does not fit the database: a table is missing.
+        """
         before = self._done()
         while True:
             is_moving = bool(await self._retries.step())
@@ -115,7 +119,11 @@ class AsyncProjectionWorker:
             try:
                 await function()
             except Exception as error:
-                if not is_trouble(error) and not is_conflict(error):
+                if (
+                    not isinstance(error, ProjectionError)
+                    and not is_trouble(error)
+                    and not is_conflict(error)
+                ):
                     self._error = error
                     self.stop()
                     return

@@ -21,7 +21,8 @@ from pgdual._sync.db import DB
 from pgdual._sync.runtime import FACE, limited, now, sleep, together
 from pgdual.core.meter import ProjectionMeter
 from pgdual.core.projection import START, Event, Position, Projector
-from pgdual.core.track import SLICES, is_conflict, is_trouble, parts_of, slice_of, waves
+from pgdual.core.track import SLICES, is_broken, is_conflict, is_trouble, parts_of, slice_of, waves
+from pgdual.errors import ProjectionError
 
 from .failures import KEEP, WAITING, words_of
 from .log import SOON
@@ -92,7 +93,8 @@ class Projection:
         """Look through the next *limit* events and project its own; False if there are none.
 
         Raises:
-            Exception: The server is in trouble; nothing is lost, and the next step begins at the checkpoint.
+            ProjectionError: A projector does not fit the database: a table is missing.
+            Exception: The server is in trouble. Nothing is lost, and the next step begins at the checkpoint.
         """
         try:
             if not self._positions:
@@ -170,6 +172,11 @@ class Projection:
         except Exception as error:
             if is_trouble(error) or is_conflict(error):
                 raise
+            if is_broken(error):
+                raise ProjectionError(
+                    f"{self.database.name}: projection {self.name!r} stands still until this is mended: "
+                    f"{words_of(error)}"
+                ) from error
             if len(events) == 1:
                 self._park(slices, events[0], error)
                 return

@@ -12,7 +12,7 @@ from pgdual._sync.db import DB
 from pgdual._sync.runtime import PAUSE, Turn, now, sleep, together
 from pgdual.core.projection import Registry
 from pgdual.core.track import is_conflict, is_trouble
-from pgdual.errors import UsageError
+from pgdual.errors import ProjectionError, UsageError
 
 from .batches import Projection
 from .log import BATCH, CHANNEL, POLL, SOON, EventLog
@@ -76,7 +76,11 @@ class ProjectionWorker:
         )
 
     def catch_up(self) -> int:
-        """Project what is in the log, and what has failed and is due; return how many events that were."""
+        """Project what is in the log, and what has failed and is due; return how many events that were.
+
+        Raises:
+            ProjectionError: A projector does not fit the database: a table is missing.
+        """
         before = self._done()
         while True:
             is_moving = bool(self._retries.step())
@@ -116,7 +120,11 @@ class ProjectionWorker:
             try:
                 function()
             except Exception as error:
-                if not is_trouble(error) and not is_conflict(error):
+                if (
+                    not isinstance(error, ProjectionError)
+                    and not is_trouble(error)
+                    and not is_conflict(error)
+                ):
                     self._error = error
                     self.stop()
                     return
