@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+PROGRAM = [sys.executable, "-W", "error", "-c", "from pgdual.cli import main; main()"]
 
 
 def pgdual(
@@ -16,7 +17,7 @@ def pgdual(
     """Run `pgdual` with these words in *folder* and return how it ended."""
     given = {name: value for name, value in os.environ.items() if "POSTGRES" not in name}
     return subprocess.run(
-        [sys.executable, "-W", "error", "-c", "from pgdual.cli import main; main()", *words],
+        [*PROGRAM, *words],
         env={**given, **environment},
         cwd=folder,
         stdout=subprocess.PIPE,
@@ -25,3 +26,10 @@ def pgdual(
         timeout=60,
         check=False,
     )
+
+
+def started(*words: str, **environment: str) -> subprocess.Popen[str]:
+    """Start `pgdual` with these words, to be interrupted."""
+    given = {name: value for name, value in os.environ.items() if "POSTGRES" not in name}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([*PROGRAM, *words], env={**given, **environment}, cwd=ROOT, text=True, **pipes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import pytest
 from pgdual.sync import EventLog, ProjectionWorker, Registry, projector
 
 from ._sync.clients import client_of
+from ._sync.runtime import wait_until
 from ._sync.test_event_log import event
-from .commands import pgdual
+from .commands import pgdual, started
+
+FACES = [("sync", "", ""), ("aio", "async ", "await ")]
 
 
 def asked(dsn: str, *words: str) -> tuple[int, str, str]:
@@ -55,6 +59,41 @@ def test_a_parked_event(main_dsn: str) -> None:
         )
 
 
+SLOW = """
+from pgdual.{face} import projector
+
+@projector("tick", projection="orders", tables="orders")
+{word}def project_order(event, db):
+    {wait}db.execute("select pg_sleep(0.002)")
+    {wait}db.execute("insert into orders values ($1, $2)", event.event_id, event.version)
+"""
+BEGUN = "select count(*) from pgdual_positions where projector = 'orders (rebuild)' and turn > 0"
+
+
+@pytest.mark.parametrize(
+    ("face", "word", "wait"), [FACES[0], pytest.param(*FACES[1], marks=pytest.mark.slow)]
+)
+def test_ctrl_c(main_dsn: str, tmp_path: Path, face: str, word: str, wait: str) -> None:
+    """J4: interrupted, a rebuild says that it can be gone on with, and goes on; the table stays as it was."""
+    file = tmp_path / "projectors.py"
+    file.write_text(SLOW.format(face=face, word=word, wait=wait))
+    with client_of(main=main_dsn) as client, psycopg.connect(main_dsn, autocommit=True) as own:
+        own.execute("create table orders (id uuid primary key, version int)")
+        log = EventLog(client["main"])
+        log.create()
+        for number in range(12):
+            log.append([event(f"a{number}", n) for n in range(1, 26)])
+        with started("projections", "rebuild", str(file), "orders", POSTGRES_DSN=main_dsn) as running:
+            wait_until(lambda: own.execute(BEGUN).fetchone() != (0,), timeout=30)
+            running.send_signal(signal.SIGINT)
+            _, error = running.communicate(timeout=30)
+            assert (running.returncode, "goes on where it was" in error) == (130, True), error
+        assert own.execute("select count(*) from orders").fetchone() == (0,)
+        code, out, _ = asked(main_dsn, "rebuild", str(file), "orders")
+        assert (code, "rebuilt from 300 events" in out) == (0, True)
+        assert own.execute("select count(*) from orders").fetchone() == (300,)
+
+
 FILE = """
 from pgdual.{face} import projector
 
@@ -64,7 +103,7 @@ from pgdual.{face} import projector
 """
 
 
-@pytest.mark.parametrize(("face", "word", "wait"), [("sync", "", ""), ("aio", "async ", "await ")])
+@pytest.mark.parametrize(("face", "word", "wait"), FACES)
 def test_rebuild(main_dsn: str, tmp_path: Path, face: str, word: str, wait: str) -> None:
     """J4: it finds the projectors of either face in a file, and says how many events it took."""
     file = tmp_path / "projectors.py"
