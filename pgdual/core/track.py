@@ -7,6 +7,7 @@ them, so its events stay in order while others are projected at the same time.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from math import inf
 from zlib import crc32
 
@@ -25,6 +26,7 @@ _BROKEN = ("42501", "42P01", "42703", "42883", "3F000")
 _CONFLICTS = ("40001", "40P01")
 
 
+@lru_cache(maxsize=1 << 14)
 def slice_of(aggregate_id: str) -> int:
     """Return the slice that an aggregate is in."""
     return crc32(aggregate_id.encode()) % SLICES
