@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from .job import Job
@@ -13,13 +14,19 @@ from .statement import Statement
 _TEXT = """SELECT pg_is_in_recovery(), current_setting('server_version'),
 CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0::float8
 ELSE 1e3 * extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 END"""
-_STATEMENT = Statement(_TEXT)
-_STATEMENT.described((), 1)  # no parameters, and columns that have binary loaders: nothing is to be asked
+
+
+@cache
+def _statement() -> Statement:
+    # Made when it is first asked: to read a text for the first time takes 10 ms, which an import would have.
+    statement = Statement(_TEXT)
+    statement.described((), 1)  # no parameters, and columns that have binary loaders: nothing is to be asked
+    return statement
 
 
 def question(deadline: float) -> Job:
     """Return the job whose value `report` takes as its *answer*; the breaker hears nothing of it (B3)."""
-    job = Job(ROW, _STATEMENT)
+    job = Job(ROW, _statement())
     job.admitted = job.aside = True
     job.deadline = deadline
     return job
