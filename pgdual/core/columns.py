@@ -33,11 +33,15 @@ _NAME = re.compile(r'"((?:[^"\0]|"")+)"|([^\W\d][\w$]*)')
 
 CATALOG = """
 SELECT a.attname::text, a.atttypid, format_type(a.atttypid, -1), a.attgenerated <> '', a.attidentity = 'a',
-    c.relkind IN ('r', 'p') AND NOT row_security_active(c.oid)
+    c.relkind IN ('r', 'p') AND NOT row_security_active(c.oid),
+    has_database_privilege(current_database(), 'TEMPORARY')
 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
 WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
 """
-"""What a table's columns are: name, type's oid and SQL name, generated, always an identity, may be copied."""
+"""What a table's columns are: name, type's oid and SQL name, generated, always an identity.
+
+And whether rows may be copied into it, and a temporary table be made.
+"""
 
 
 class Column(NamedTuple):
@@ -59,6 +63,7 @@ class Target(NamedTuple):
     table: str
     columns: tuple[Column, ...]
     takes_copy: bool
+    takes_temporary: bool = True  # a table may be made to copy into
 
     @property
     def names(self) -> Composable:
@@ -140,7 +145,9 @@ def target_of(table: str, catalog: Sequence[Any], names: Sequence[str] | None) -
         raise UsageError(f"{table}: columns={list(names)!r}: give at least one column, and each once")
     columns = tuple(Column(*known[name][:3]) for name in names)
     # COPY gives an identity column whatever it is told; INSERT refuses.
-    return Target(table, columns, known[names[0]][5] and not any(known[name][4] for name in names))
+    _, _, _, _, _, is_plain, is_temporary = known[names[0]]
+    is_always = any(known[name][4] for name in names)
+    return Target(table, columns, is_plain and not is_always, is_temporary)
 
 
 # -- rows ------------------------------------------------------------------------------------------

@@ -349,6 +349,20 @@ def test_a_temporary_table_and_a_path(db: DB, main_dsn: str) -> None:
     assert rows_of(main_dsn) == []
 
 
+def test_without_the_right_to_temporary_tables(db: DB, main_dsn: str) -> None:
+    """Who may make no temporary table upserts any number of rows all the same."""
+    prepare(main_dsn, "create role plain", "grant all on t to plain")
+    name = outside(main_dsn, "select current_database()")[0][0]
+    prepare(main_dsn, f"revoke temporary on database {name} from public")
+    try:
+        with db.transaction() as tx:
+            tx.execute("set local role plain")
+            assert tx.upsert_many("t", [(n, "a") for n in range(1500)], "id") == 1500
+    finally:
+        prepare(main_dsn, "drop owned by plain", "drop role plain")
+    assert len(rows_of(main_dsn)) == 1500
+
+
 def test_row_security(db: DB, main_dsn: str) -> None:
     """COPY is refused where row security is on; INSERT is not, and so rows in any number go in."""
     prepare(main_dsn, "alter table t enable row level security", "alter table t force row level security")

@@ -18,10 +18,10 @@ from pgdual.core.types import Types
 from pgdual.errors import UsageError
 
 CATALOG = [
-    ("id", 23, "integer", False, False, True),
-    ("name", 25, "text", False, False, True),
-    ("sum", 23, "integer", True, False, True),
-    ("no", 20, "bigint", False, True, True),
+    ("id", 23, "integer", False, False, True, True),
+    ("name", 25, "text", False, False, True, True),
+    ("sum", 23, "integer", True, False, True, True),
+    ("no", 20, "bigint", False, True, True, True),
 ]
 TARGET = target_of("t", CATALOG, None)
 MIXED = Target("s.T", (Column("a", 23, "integer"), Column('"m', 999_999, "mood")), True)

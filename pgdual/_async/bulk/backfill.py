@@ -71,9 +71,10 @@ class AsyncRun:
         else:
             await self.database.execute(TABLE)
             self._parts = [AsyncPart(self, *part) for part in await self.database.run(self._enter)]
-        plan = await self.database.fetchval(self.plan.estimate())
-        self._total = int(plan[0]["Plan"]["Plan Rows"])
         self._waiting.extend(part for part in self._parts if not part.done)
+        if self._waiting:
+            plan = await self.database.fetchval(self.plan.estimate())
+            self._total = int(plan[0]["Plan"]["Plan Rows"])
         workers = min(self.pace.parallel, len(self._waiting))
         if workers == 1:
             await self._work(progress)

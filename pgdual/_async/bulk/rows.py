@@ -144,10 +144,10 @@ class AsyncPut:
         self._want = STATUS if wish.returning is None else ROWS
         self.copy: Statement | None = None
         self._pass: tuple[str, str] | None = None  # what is said before the COPY of an upsert, and after it
-        if wish.returning is None and wish.conflict is not None:
+        if wish.returning is None and wish.conflict is not None and target.takes_temporary:
             self._pass = target.temporary(TEMPORARY), target.moved(TEMPORARY, wish.ending(target))
             self.copy = Statement(target._replace(table=TEMPORARY).copy())
-        elif wish.returning is None and target.takes_copy:
+        elif wish.returning is None and wish.conflict is None and target.takes_copy:
             self.copy = Statement(target.copy())
 
     def checked(self, rows: Sequence[Any], first: int) -> Sequence[Sequence[Any]]:
@@ -192,14 +192,14 @@ class AsyncPut:
         async def work(connection: Any, _: Any) -> int:
             cursor = connection.cursor()
             if through is not None:
-                await cursor.execute(through[0])
+                await cursor.execute(through[0], prepare=False)
             async with cursor.copy(statement.sql) as copy:
                 await copy.write(HEAD + data + END)
             if through is None:
                 return int(cursor.rowcount)
-            await cursor.execute(through[1])
+            await cursor.execute(through[1], prepare=False)
             touched = cursor.rowcount
-            await cursor.execute(f"DROP TABLE {TEMPORARY}")
+            await cursor.execute(f"DROP TABLE {TEMPORARY}", prepare=False)
             return int(touched)
 
         try:

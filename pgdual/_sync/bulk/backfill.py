@@ -72,9 +72,10 @@ class Run:
         else:
             self.database.execute(TABLE)
             self._parts = [Part(self, *part) for part in self.database.run(self._enter)]
-        plan = self.database.fetchval(self.plan.estimate())
-        self._total = int(plan[0]["Plan"]["Plan Rows"])
         self._waiting.extend(part for part in self._parts if not part.done)
+        if self._waiting:
+            plan = self.database.fetchval(self.plan.estimate())
+            self._total = int(plan[0]["Plan"]["Plan Rows"])
         workers = min(self.pace.parallel, len(self._waiting))
         if workers == 1:
             self._work(progress)

@@ -114,9 +114,9 @@ class Bulk(Queries):
 
         Up to 1,000 rows travel as one INSERT with UNNEST and ON CONFLICT. More go in one transaction, 10,000
         at a time by COPY into a temporary table and from there by one INSERT; in INSERTs of 1,000 where
-        rows are to be returned, or a value has a text form only. Two rows of one key in the same INSERT
-        are refused by the server (21000). Other arguments and errors are those of `insert_many`; rows
-        that were left as they are do not count and are not returned.
+        rows are to be returned, a value has a text form only, or no temporary table may be made. Two rows
+        of one key in the same INSERT are refused by the server (21000). Other arguments and errors are those
+        of `insert_many`; rows that were left as they are do not count and are not returned.
 
         Args:
             conflict: The column or columns of the unique index that tells which row it is.

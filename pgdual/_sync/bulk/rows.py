@@ -145,10 +145,10 @@ class Put:
         self._want = STATUS if wish.returning is None else ROWS
         self.copy: Statement | None = None
         self._pass: tuple[str, str] | None = None  # what is said before the COPY of an upsert, and after it
-        if wish.returning is None and wish.conflict is not None:
+        if wish.returning is None and wish.conflict is not None and target.takes_temporary:
             self._pass = target.temporary(TEMPORARY), target.moved(TEMPORARY, wish.ending(target))
             self.copy = Statement(target._replace(table=TEMPORARY).copy())
-        elif wish.returning is None and target.takes_copy:
+        elif wish.returning is None and wish.conflict is None and target.takes_copy:
             self.copy = Statement(target.copy())
 
     def checked(self, rows: Sequence[Any], first: int) -> Sequence[Sequence[Any]]:
@@ -193,14 +193,14 @@ class Put:
         def work(connection: Any, _: Any) -> int:
             cursor = connection.cursor()
             if through is not None:
-                cursor.execute(through[0])
+                cursor.execute(through[0], prepare=False)
             with cursor.copy(statement.sql) as copy:
                 copy.write(HEAD + data + END)
             if through is None:
                 return int(cursor.rowcount)
-            cursor.execute(through[1])
+            cursor.execute(through[1], prepare=False)
             touched = cursor.rowcount
-            cursor.execute(f"DROP TABLE {TEMPORARY}")
+            cursor.execute(f"DROP TABLE {TEMPORARY}", prepare=False)
             return int(touched)
 
         try:
