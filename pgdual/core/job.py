@@ -27,7 +27,7 @@ class Job:
 
     # Defaults live on the class: a call sets the few that differ, which is cheaper than twenty slots.
     shape: Any = None
-    column: int | str | None = 0  # None: the result as libpq has it
+    column: int | str = 0
     prelude: tuple[bytes, ...] = ()
     text = b""
     feed: Iterable[Sequence[Any]] = ()  # the rows of an executemany

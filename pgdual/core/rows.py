@@ -18,6 +18,8 @@ from .statement import Plans
 
 # What a job makes of its rows.
 ROWS, ROW, VALUE = range(3)
+RESULT: Any = object()
+"""In place of a VALUE's column: the result as libpq has it."""
 
 
 class Context:
@@ -63,7 +65,7 @@ def made(job: Any, prepared: Prepared, transformer: Transformer, count: int) -> 
     if want == VALUE:
         position = job.column
         if position != 0 or (count and not prepared.names):
-            if position is None:
+            if position is RESULT:
                 return transformer.pgresult
             position = column_position(position, prepared.names)
         return transformer.load_row(0, tuple)[position] if count else None

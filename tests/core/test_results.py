@@ -8,7 +8,7 @@ from psycopg.pq import ExecStatus
 
 from pgdual.core import results
 from pgdual.core.job import STATUS, Job
-from pgdual.core.rows import ROWS, VALUE
+from pgdual.core.rows import RESULT, ROWS, VALUE
 from pgdual.core.statement import Statement
 from pgdual.core.types import Types
 from pgdual.errors import UsageError
@@ -61,7 +61,7 @@ def test_infinity_in_a_row(pipeline, tape, rows):
 def test_a_result_as_it_is(pipeline, tape, rows):
     """Who makes columns of a result is given what libpq has."""
     job = Job(VALUE, Statement("select 1"))
-    job.column = None
+    job.column = RESULT
     result = rows([(7, 8)])
     assert answered(pipeline, tape, job, result).value is result
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 from pgdual._async.call import DEFAULT
 from pgdual._async.queries import AsyncQueries, Timeout
 from pgdual.core.record import Record
-from pgdual.core.rows import VALUE
+from pgdual.core.rows import RESULT, VALUE
 from pgdual.core.statement import Statement
 from pgdual.core.types import Types
 
@@ -207,7 +207,7 @@ class AsyncBulk(AsyncQueries):
             `polars.from_arrow(await db.fetch_arrow(...))`, or `(await db.fetch_arrow(...)).to_pandas()`.
         """
         job = self._job(VALUE, sql, args)
-        job.column = None
+        job.column = RESULT
         return columns_of(await self._run(job, timeout), self._types).table()
 
     @overload

@@ -16,7 +16,7 @@ from psycopg import Error
 from pgdual._async import runtime
 from pgdual.core.job import STATUS, Job
 from pgdual.core.record import checked_shape
-from pgdual.core.rows import ROWS
+from pgdual.core.rows import RESULT, ROWS
 from pgdual.core.statement import check_arguments
 from pgdual.errors import PgdualError, UsageError
 
@@ -118,7 +118,7 @@ class AsyncStream(Generic[T]):
 
     def _job(self, want: int, sql: str, args: Sequence[Any] = ()) -> Job:
         job = Job(want, self._database._statements.get(sql), args)
-        job.shape, job.column, job.label = self._shape, None, self._database.label
+        job.shape, job.column, job.label = self._shape, RESULT, self._database.label
         return job
 
     def _keep(self, rows: Any) -> int:

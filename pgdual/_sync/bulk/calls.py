@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 from pgdual._sync.call import DEFAULT
 from pgdual._sync.queries import Queries, Timeout
 from pgdual.core.record import Record
-from pgdual.core.rows import VALUE
+from pgdual.core.rows import RESULT, VALUE
 from pgdual.core.statement import Statement
 from pgdual.core.types import Types
 
@@ -208,7 +208,7 @@ class Bulk(Queries):
             `polars.from_arrow(db.fetch_arrow(...))`, or `(db.fetch_arrow(...)).to_pandas()`.
         """
         job = self._job(VALUE, sql, args)
-        job.column = None
+        job.column = RESULT
         return columns_of(self._run(job, timeout), self._types).table()
 
     @overload
