@@ -137,6 +137,37 @@ def test_before_the_caller_goes_on(
     ]
 
 
+@pytest.mark.parametrize("in_place", [False, True])
+def test_callers_meanwhile(main_dsn: str, db: DB, registry: Registry, in_place: bool) -> None:
+    """J4: while a SYNC projection is rebuilt again and again, callers go on, and each event counts once."""
+    projector("tick", projection_type=SYNC, name="count", tables="totals", registry=registry)(count)
+    log, is_over = EventLog(db), [False]
+
+    def call(name: str) -> int:
+        version = 0
+        while not is_over[0]:
+            version += 1
+            given = event(name, version)
+            if version % 2:
+                log.append(given)
+                project(given, db, registry)
+            else:
+                with db.transaction():
+                    log.append(given)
+                    project(given, db, registry)
+        return version
+
+    with spawn(lambda: call("a")) as one, spawn(lambda: call("b")) as two:
+        try:
+            for _ in range(3):
+                rebuild("count", db, registry, in_place)
+        finally:
+            is_over[0] = True
+        done = [("a", one.result()), ("b", two.result())]
+    assert outside(main_dsn, TOTALS) == done
+    assert outside(main_dsn, "select aggregate_id, version from pgdual_projected order by 1") == done
+
+
 def test_interrupted_and_gone_on_with(main_dsn: str, db: DB, registry: Registry) -> None:
     """J4: what was done before an interruption is not done again, and the live tables are untouched."""
     is_stopping = [True]

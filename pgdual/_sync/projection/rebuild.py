@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from pgdual._sync.bulk.feed import come
 from pgdual._sync.db import DB
 from pgdual._sync.runtime import now, sleep
+from pgdual._sync.transaction import Isolation
 from pgdual.core.meter import ProjectionMeter, ProjectionMeters
 from pgdual.core.projection import START, Event, Position, Projector, Registry
 from pgdual.core.track import SLICES, Pace, is_conflict, is_trouble, slice_of
@@ -46,13 +47,18 @@ _STOP = "SELECT slice FROM pgdual_positions WHERE projector = $1 ORDER BY slice 
 _STOP_INLINE = "LOCK TABLE pgdual_projected IN SHARE ROW EXCLUSIVE MODE"
 _MOVE_ALL = "UPDATE pgdual_positions SET turn = $2, number = $3 WHERE projector = $1"
 _FORGET = "DELETE FROM pgdual_positions WHERE projector = $1"
-_OLD_FAILURES = "DELETE FROM projection_failures WHERE projector = ANY($1)"
+# Not those of callers whose transaction is open, for their events are not seen yet.
+_OLD_FAILURES = """
+DELETE FROM projection_failures AS f WHERE projector = ANY($1)
+AND (turn IS NULL OR EXISTS (SELECT FROM pgdual_events WHERE event_id = f.event_id))
+"""
 _FAILURES = """
 INSERT INTO projection_failures
 (projector, aggregate_id, version, event_id, event_type, occurred_at, data, error, tries)
 SELECT p.name, aggregate_id, version, event_id, f.event_type, occurred_at, data, error, tries
 FROM projection_failures AS f JOIN unnest($2::text[], $3::text[]) AS p (name, event_type)
 ON f.event_type = p.event_type OR p.event_type = '' WHERE f.projector = $1
+ON CONFLICT DO NOTHING
 """
 _PROJECTED = """
 INSERT INTO pgdual_projected (projector, aggregate_id, version)
@@ -117,6 +123,9 @@ class Rebuild:
             raise ProjectionError(
                 f"projection {name!r} names no tables: register its projectors with tables=..."
             )
+        # What callers append while a SYNC projection is stopped, they project themselves afterwards: what is
+        # read and what is marked as projected come from one snapshot, which is taken after the lock.
+        self._isolation: Isolation | None = "repeatable read" if self._is_inline else None
         self._looked = 0  # events
         self._progress = progress
         self._pace = Pace(0.0, 0)
@@ -189,7 +198,7 @@ class Rebuild:
     def _swap(self, other: DB, schema: str, tables: list[fresh.Live]) -> None:
         for left in reversed(range(CONFLICTS)):
             try:
-                with other.transaction(replay=False) as tx:
+                with other.transaction(self._isolation, replay=False) as tx:
                     self._stop(tx)
                     self._replay(tx, other)
                     self._settle(tx)
@@ -211,11 +220,12 @@ class Rebuild:
         """Empty the live tables and fill them, in one transaction."""
         database = self._database
         tables = [fresh.full(one) for one in fresh.live_tables(database, self._tables)]
-        with database.transaction(replay=False) as tx:
-            self._forget(tx)
-            tx.execute(START_SLICES, self._name, SLICES)
-            tx.execute(START_SLICES, self._key, SLICES)
+        with database.transaction(self._isolation, replay=False) as tx:
+            if not self._is_inline:
+                tx.execute(START_SLICES, self._name, SLICES)
             self._stop(tx)
+            self._forget(tx)
+            tx.execute(START_SLICES, self._key, SLICES)
             self._count(tx)
             tx.execute("SET CONSTRAINTS ALL DEFERRED")
             for table in reversed(tables):
