@@ -74,7 +74,8 @@ def tests_all(session: nox.Session) -> None:
 @nox.session
 def faults(session: nox.Session) -> None:
     """Break networks and servers: every fault test, then the figures in one table, each within its bound."""
-    pytest(session, "tests/faults", options=("-m", ""))
+    killed = ("tests/test_projections_killed.py", "tests/test_projections_cli.py")
+    pytest(session, "tests/faults", *killed, options=("-m", ""))
     session.run("python", "-P", "-m", "tests.faults.figures", "--check")
 
 
