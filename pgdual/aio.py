@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from ._async.borrowed import AsyncBorrowed
 from ._async.call import DEFAULT
 from ._async.client import AsyncClient
 from ._async.db import AsyncDB
 from ._async.listen import AsyncListener, Gap, Notification
-from ._async.projection.failures import failures as projection_failures
-from ._async.projection.failures import retry as retry_projection
-from ._async.projection.failures import skip as skip_projection
-from ._async.projection.failures import status as projection_status
-from ._async.projection.log import AsyncEventLog
-from ._async.projection.rebuild import rebuild
-from ._async.projection.registry import REGISTRY, projector, sync_projection
-from ._async.projection.worker import AsyncProjectionWorker
 from ._async.tradecore import (
     acquire_connection_for_db,
     client,
@@ -37,7 +31,6 @@ from ._async.tradecore import (
     init_pool_for_db,
     lifespan,
     open_all,
-    project,
     prune_commits,
     reference_db,
     run_schema_from_file,
@@ -47,10 +40,29 @@ from ._async.tradecore import (
     vb_db,
 )
 from ._async.transaction import AsyncTransaction
-from .core.projection import START, Event, Position, ProjectionType, Registry
 from .core.record import Record
 from .core.schema import SchemaRun
 from .settings import Database, DatabaseSettings, Settings
+
+if TYPE_CHECKING:
+    from ._async.projection.face import (
+        REGISTRY,
+        START,
+        AsyncEventLog,
+        AsyncProjectionWorker,
+        Event,
+        Position,
+        ProjectionType,
+        Registry,
+        project,
+        projection_failures,
+        projection_status,
+        projector,
+        rebuild,
+        retry_projection,
+        skip_projection,
+        sync_projection,
+    )
 
 __all__ = [
     "DEFAULT",
@@ -111,3 +123,12 @@ __all__ = [
     "transaction_for_db",
     "vb_db",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what projections are made with as it is asked for: most programs have none, and start sooner."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ._async.projection import face  # noqa: PLC0415
+
+    return getattr(face, name)

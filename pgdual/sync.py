@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from ._sync.borrowed import Borrowed
 from ._sync.call import DEFAULT
 from ._sync.client import Client
 from ._sync.db import DB
 from ._sync.listen import Gap, Listener, Notification
-from ._sync.projection.failures import failures as projection_failures
-from ._sync.projection.failures import retry as retry_projection
-from ._sync.projection.failures import skip as skip_projection
-from ._sync.projection.failures import status as projection_status
-from ._sync.projection.log import EventLog
-from ._sync.projection.rebuild import rebuild
-from ._sync.projection.registry import REGISTRY, projector, sync_projection
-from ._sync.projection.worker import ProjectionWorker
 from ._sync.tradecore import (
     acquire_connection_for_db,
     client,
@@ -37,7 +31,6 @@ from ._sync.tradecore import (
     init_pool_for_db,
     lifespan,
     open_all,
-    project,
     prune_commits,
     reference_db,
     run_schema_from_file,
@@ -47,10 +40,29 @@ from ._sync.tradecore import (
     vb_db,
 )
 from ._sync.transaction import Transaction
-from .core.projection import START, Event, Position, ProjectionType, Registry
 from .core.record import Record
 from .core.schema import SchemaRun
 from .settings import Database, DatabaseSettings, Settings
+
+if TYPE_CHECKING:
+    from ._sync.projection.face import (
+        REGISTRY,
+        START,
+        Event,
+        EventLog,
+        Position,
+        ProjectionType,
+        ProjectionWorker,
+        Registry,
+        project,
+        projection_failures,
+        projection_status,
+        projector,
+        rebuild,
+        retry_projection,
+        skip_projection,
+        sync_projection,
+    )
 
 __all__ = [
     "DB",
@@ -111,3 +123,12 @@ __all__ = [
     "transaction_for_db",
     "vb_db",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what projections are made with as it is asked for: most programs have none, and start sooner."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ._sync.projection import face  # noqa: PLC0415
+
+    return getattr(face, name)

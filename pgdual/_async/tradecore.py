@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Any
 
 from pgdual.core.breaker import CircuitBreaker
-from pgdual.core.projection import Registry
 from pgdual.core.schema import SchemaRun
 from pgdual.settings import Database, DatabaseSettings, get_config
 
@@ -15,8 +14,6 @@ from . import schema
 from .borrowed import AsyncBorrowed
 from .client import AsyncClient
 from .db import AsyncDB
-from .projection import inline
-from .projection.registry import REGISTRY
 from .runtime import Pool
 from .transaction import AsyncTransaction, Isolation
 
@@ -203,7 +200,7 @@ async def run_schema_from_file(
         SchemaLockError: Another session holds the lock, or the connection was lost again and again.
         ConfigurationError: The database is behind a pooler, and POSTGRES_DIRECT_DSN is not set.
     """
-    return await schema.run_schema(_database(database), path, repeatable)
+    return await schema.run_schema(named(database), path, repeatable)
 
 
 async def run_vb_schema(path: str | PathLike[str]) -> SchemaRun:
@@ -217,7 +214,7 @@ async def schema_status(database: Name | AsyncDB = _MAIN) -> dict[str, Any]:
     The keys: `files`, a list of dicts (name, path, digest, remaining, ran_at, ran_by, seconds, runs), and
     `holder`, words or None.
     """
-    return await schema.schema_status(_database(database))
+    return await schema.schema_status(named(database))
 
 
 async def create_commit_table(database: Name | AsyncDB = _MAIN) -> bool:
@@ -225,7 +222,7 @@ async def create_commit_table(database: Name | AsyncDB = _MAIN) -> bool:
 
     Running a schema file makes it, too.
     """
-    return await schema.create_commit_table(_database(database))
+    return await schema.create_commit_table(named(database))
 
 
 async def prune_commits(older_than: float = 7 * 86_400.0, database: Name | AsyncDB = _MAIN) -> int:
@@ -235,24 +232,9 @@ async def prune_commits(older_than: float = 7 * 86_400.0, database: Name | Async
         UsageError: *older_than* is under an hour: somebody may still ask whether that commit happened, and
             would be told that it did not.
     """
-    return await schema.prune_commits(_database(database), older_than)
+    return await schema.prune_commits(named(database), older_than)
 
 
-async def project(event: Any, database: Name | AsyncDB = _MAIN, registry: Registry = REGISTRY) -> int:
-    """Run the SYNC projectors of an event, and return how many changed something (J2).
-
-    Each runs in a transaction of its own, a savepoint where one is open here, with its checkpoint: an event
-    that it has seen changes nothing. One that fails is rolled back and recorded in projection_failures for a
-    later try, and the others run all the same. An event that nobody projects is counted.
-
-    Raises:
-        ProjectionTimeoutError: One was not done in time; it is a TimeoutError.
-        ProjectionError: An earlier event of the aggregate has failed, and has to be projected first.
-        UsageError: It is no event.
-        Exception: What a projector raised, the first of them.
-    """
-    return await inline.project(event, _database(database), registry)
-
-
-def _database(database: Name | AsyncDB) -> AsyncDB:
+def named(database: Name | AsyncDB) -> AsyncDB:
+    """Return *database* itself, or the default client's of that name."""
     return database if isinstance(database, AsyncDB) else client[database]

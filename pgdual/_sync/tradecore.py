@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Any
 
 from pgdual.core.breaker import CircuitBreaker
-from pgdual.core.projection import Registry
 from pgdual.core.schema import SchemaRun
 from pgdual.settings import Database, DatabaseSettings, get_config
 
@@ -16,8 +15,6 @@ from . import schema
 from .borrowed import Borrowed
 from .client import Client
 from .db import DB
-from .projection import inline
-from .projection.registry import REGISTRY
 from .runtime import Pool
 from .transaction import Transaction, Isolation
 
@@ -204,7 +201,7 @@ def run_schema_from_file(
         SchemaLockError: Another session holds the lock, or the connection was lost again and again.
         ConfigurationError: The database is behind a pooler, and POSTGRES_DIRECT_DSN is not set.
     """
-    return schema.run_schema(_database(database), path, repeatable)
+    return schema.run_schema(named(database), path, repeatable)
 
 
 def run_vb_schema(path: str | PathLike[str]) -> SchemaRun:
@@ -218,7 +215,7 @@ def schema_status(database: Name | DB = _MAIN) -> dict[str, Any]:
     The keys: `files`, a list of dicts (name, path, digest, remaining, ran_at, ran_by, seconds, runs), and
     `holder`, words or None.
     """
-    return schema.schema_status(_database(database))
+    return schema.schema_status(named(database))
 
 
 def create_commit_table(database: Name | DB = _MAIN) -> bool:
@@ -226,7 +223,7 @@ def create_commit_table(database: Name | DB = _MAIN) -> bool:
 
     Running a schema file makes it, too.
     """
-    return schema.create_commit_table(_database(database))
+    return schema.create_commit_table(named(database))
 
 
 def prune_commits(older_than: float = 7 * 86_400.0, database: Name | DB = _MAIN) -> int:
@@ -236,24 +233,9 @@ def prune_commits(older_than: float = 7 * 86_400.0, database: Name | DB = _MAIN)
         UsageError: *older_than* is under an hour: somebody may still ask whether that commit happened, and
             would be told that it did not.
     """
-    return schema.prune_commits(_database(database), older_than)
+    return schema.prune_commits(named(database), older_than)
 
 
-def project(event: Any, database: Name | DB = _MAIN, registry: Registry = REGISTRY) -> int:
-    """Run the SYNC projectors of an event, and return how many changed something (J2).
-
-    Each runs in a transaction of its own, a savepoint where one is open here, with its checkpoint: an event
-    that it has seen changes nothing. One that fails is rolled back and recorded in projection_failures for a
-    later try, and the others run all the same. An event that nobody projects is counted.
-
-    Raises:
-        ProjectionTimeoutError: One was not done in time; it is a TimeoutError.
-        ProjectionError: An earlier event of the aggregate has failed, and has to be projected first.
-        UsageError: It is no event.
-        Exception: What a projector raised, the first of them.
-    """
-    return inline.project(event, _database(database), registry)
-
-
-def _database(database: Name | DB) -> DB:
+def named(database: Name | DB) -> DB:
+    """Return *database* itself, or the default client's of that name."""
     return database if isinstance(database, DB) else client[database]
