@@ -13,7 +13,9 @@ from bench import (
     executemany,
     fetch_many,
     imports,
+    memory,
     overhead,
+    pgbench,
     projections,
     report,
     select_by_key,
@@ -23,7 +25,7 @@ from bench import (
     update_by_key,
 )
 from bench.database import database
-from bench.harness import Plan, Question, Result, Stage, play
+from bench.harness import NotRunError, Plan, Question, Result, Stage, play
 from bench.machine import describe
 from bench.verdict import Verdict
 
@@ -36,10 +38,12 @@ FILES = (
     executemany,
     fetch_many,
     documents,
+    pgbench,
     tail,
     overhead,
     telemetry,
     imports,
+    memory,
     projections,
 )
 QUESTIONS = [question for file in FILES for question in file.QUESTIONS]
@@ -98,6 +102,8 @@ def _run(question: Question, dsn: str, plan: Plan, *, uvloop: bool = False) -> R
     try:
         with Stage(dsn, uvloop=uvloop) as stage:
             result = play(question, stage, plan)
+    except NotRunError as error:
+        result = Result(question.promise, [], [], [], str(error), was_run=False)
     except Exception as error:
         result = Result(question.promise, [], [], [], f"{type(error).__name__}: {error}")
     print(report.line(result), flush=True)

@@ -28,6 +28,8 @@ SETTINGS = {
     "with asyncpg bare": "one connection, defaults; row 13 with a jsonb codec of the same JSON library",
     "with psycopg2": "one bare connection in autocommit, one cursor used again and again",
     "with psycopg_pool": f"autocommit, defaults otherwise (prepares at the 5th use), min = max = {THREADS}",
+    "with pgbench": f"-M prepared, {POOL} connections, one thread, whole seconds, a process of its own",
+    "rows 17 and 18": "fresh interpreters on both sides; row 18 with pools of 1 connection",
 }
 
 

@@ -28,6 +28,10 @@ class DifferentAnswersError(AssertionError):
     """The two clients did not do the same work, so there is nothing to time."""
 
 
+class NotRunError(Exception):
+    """Something that a row needs is missing on this machine: the row is neither kept nor missed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One round of one side: its figure in the row's unit, and CPU seconds a call (a row, in bulk)."""
@@ -64,13 +68,14 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of one row; `error` instead of figures where it could not be run."""
+    """What came of one row; `error` instead of figures where it broke or was not run."""
 
     promise: Promise
     ratios: list[float]
     ours: list[Sample]
     theirs: list[Sample]
     error: str | None = None
+    was_run: bool = True
 
     @property
     def reached(self) -> Spread:
@@ -78,6 +83,8 @@ class Result:
 
     @property
     def verdict(self) -> Verdict:
+        if not self.was_run:
+            return Verdict.NOT_RUN
         return Verdict.MISS if self.error else judge(self.promise, self.reached.median)
 
 

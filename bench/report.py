@@ -36,7 +36,7 @@ def line(result: Result) -> str:
     promise = result.promise
     start = (promise.row, promise.work, promise.peer, f"{promise.goal:g}", f"{promise.floor:g}")
     if result.error:
-        return f"{FORMAT.format(*start, *[''] * 8).rstrip()}  MISS: {result.error}"
+        return f"{FORMAT.format(*start, *[''] * 8).rstrip()}  {result.verdict}: {result.error}"
     reached = f"{result.reached.median:.2f}", f"{result.reached.low:.2f}-{result.reached.high:.2f}"
     figures = [_figure(statistics.median(s.figure for s in side)) for side in (result.ours, result.theirs)]
     cpus = [_figure(_cpu(side)) for side in (result.ours, result.theirs)]

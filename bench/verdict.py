@@ -18,6 +18,7 @@ class Verdict(StrEnum):
     GOAL = "goal"
     FLOOR = "floor"
     MISS = "MISS"
+    NOT_RUN = "not run"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.harness import Result
 from bench.verdict import Promise, Spread, Verdict, judge, percentile, ratios, spread
 
 HIGHER = Promise("1", "select", "peer", goal=4.0, floor=2.0)
@@ -75,6 +76,23 @@ def test_no_values_have_no_percentile():
     """A round in which no fast read ended is an error, not a good tail."""
     with pytest.raises(ValueError, match="no values"):
         percentile([], 0.99)
+
+
+def test_what_could_not_be_run_is_neither_kept_nor_missed():
+    """A row that lacks its peer says so; one that broke is a miss."""
+    assert Result(HIGHER, [], [], [], "no pgbench", was_run=False).verdict is Verdict.NOT_RUN
+    assert Result(HIGHER, [], [], [], "it broke").verdict is Verdict.MISS
+
+
+def test_all_eighteen_rows_are_there():
+    """Every row of the promise can be asked for, each once."""
+    for peer in ("asyncpg", "psycopg2"):
+        pytest.importorskip(peer, reason="the peers are in the extra `bench`")
+    from bench.__main__ import QUESTIONS
+
+    rows = [question.promise.row for question in QUESTIONS]
+    assert {question.promise.number for question in QUESTIONS} == set(range(1, 19))
+    assert len(set(rows)) == len(rows)
 
 
 def test_rows_are_chosen_by_number():
