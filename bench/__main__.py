@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from pathlib import Path
 
 from bench import (
     blocking,
@@ -12,13 +12,16 @@ from bench import (
     documents,
     executemany,
     fetch_many,
+    growth,
     imports,
     memory,
     overhead,
+    page,
     pgbench,
     projections,
     report,
     select_by_key,
+    shapes,
     tail,
     telemetry,
     transaction,
@@ -47,7 +50,6 @@ FILES = (
     projections,
 )
 QUESTIONS = [question for file in FILES for question in file.QUESTIONS]
-RESULTS = Path(__file__).with_name("results.json")
 
 # Many short pairs beat few long ones on a noisy machine: the median throws the disturbed ones away.
 FULL = Plan(pairs=11, seconds=0.6, warm_up=0.6)
@@ -67,7 +69,15 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"\nunder uvloop, both sides\n{report.heading()}", flush=True)
             waiting = [question for question in questions if question.is_async]
             tables["uvloop"] = [_run(question, dsn, plan, uvloop=True) for question in waiting]
-    report.write(RESULTS, machine, tables)
+        kept = report.content(machine, plan, tables)
+        if options.shapes:
+            print("\nshapes of work, calls or rows a second, 10 tasks on a pool of 10")
+            kept["shapes"] = shapes.measure(dsn, plan, _tell)
+        if options.growth:
+            print("\ngrowth, each point in a fresh process; memory: the most it held")
+            kept["growth"] = growth.measure(dsn, plan, _tell)
+    page.RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+    page.write(kept)
     missed = [
         f"{r.promise.row} ({name})"
         for name, table in tables.items()
@@ -78,11 +88,17 @@ def main(arguments: list[str] | None = None) -> int:
     return int(options.check and bool(missed))
 
 
+def _tell(line: str) -> None:
+    print(line, flush=True)
+
+
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m bench", description="pgdual against its peers, in pairs")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--only", metavar="ROWS", help="row numbers, as in 1,5,12")
     parser.add_argument("--uvloop", action="store_true", help="a second table with both sides under uvloop")
+    parser.add_argument("--shapes", action="store_true", help="seven shapes of work by six clients")
+    parser.add_argument("--growth", action="store_true", help="curves over tasks, rows and databases")
     parser.add_argument("--check", action="store_true", help="fail where a floor is missed")
     return parser.parse_args(arguments)
 

@@ -15,11 +15,11 @@ import psycopg2
 import psycopg2.extensions
 from psycopg_pool import ConnectionPool
 
+from bench.harness import POOL
 from pgdual.aio import AsyncClient, AsyncDB
 from pgdual.settings import DatabaseSettings, Settings
 from pgdual.sync import DB, Client
 
-POOL = 10
 THREADS = 8
 
 SETTINGS = {

@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import cycle
 
-import psycopg
-
 SCHEMA = "pgdual_bench"
 ACC = f"{SCHEMA}.acc"
 BULK = f"{SCHEMA}.bulk"
 ROWS = 10_000
+CONNECTIONS = 200  # the growth over databases holds two to each of 64
 
 SELECT = f"SELECT id, name, created FROM {ACC} WHERE id = $1"
 UPDATE = f"UPDATE {ACC} SET balance = balance + 1 WHERE id = $1"
@@ -56,12 +55,14 @@ def database() -> Iterator[str]:
 def _private_server() -> Iterator[str]:
     from pgdual.embedded import Postgres  # noqa: PLC0415  # an extra, not needed with a server at hand
 
-    with Postgres() as server:
+    with Postgres({"max_connections": CONNECTIONS}) as server:
         yield server.dsn
 
 
 @contextmanager
 def _tables(dsn: str) -> Iterator[None]:
+    import psycopg  # noqa: PLC0415  # who only wants the SQL does not load a client
+
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(_TABLES)
         connection.execute(f"VACUUM ANALYZE {ACC}")

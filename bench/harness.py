@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable, Coroutine
+import statistics
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from time import perf_counter, process_time
@@ -19,6 +20,8 @@ from bench.verdict import Promise, Spread, Verdict, differences, judge, ratios, 
 
 T = TypeVar("T")
 Call = Callable[[], Awaitable[object]]
+
+POOL = 10  # connections of every async pool
 
 # Seconds after which a client that hangs ends its row, so that the other rows are still heard.
 HANG = 60.0
@@ -170,7 +173,7 @@ async def _bulk(call: Call, size: int, before: Call | None, seconds: float) -> S
 def play(question: Question, stage: Stage, plan: Plan) -> Result:
     """Set up both sides of *question* and return what they reached."""
     ours, theirs = question.contest(stage)
-    _same_answers(ours.answer(), theirs.answer())
+    same_answers(ours.answer(), theirs.answer())
     for side in (ours, theirs):
         side.round(plan.warm_up)
     mine: list[Sample] = []
@@ -185,6 +188,15 @@ def play(question: Question, stage: Stage, plan: Plan) -> Result:
     return Result(question.promise, pairs, mine, others)
 
 
-def _same_answers(ours: object, theirs: object) -> None:
+def figures(rounds: Iterable[Sample]) -> dict[str, float]:
+    """Return the median of *rounds*, its quartiles and the median CPU of a call, to be kept as JSON."""
+    samples = list(rounds)
+    found = spread([sample.figure for sample in samples])
+    cpu = statistics.median(sample.cpu for sample in samples) * 1e6
+    return {"figure": found.median, "low": found.low, "high": found.high, "cpu_us": cpu}
+
+
+def same_answers(ours: object, theirs: object) -> None:
+    """Raise DifferentAnswersError unless the two are equal."""
     if ours != theirs:
         raise DifferentAnswersError(f"pgdual answered {str(ours)[:200]}, the peer {str(theirs)[:200]}")

@@ -10,7 +10,17 @@ from pathlib import Path
 import psycopg
 from psycopg import pq
 
-PACKAGES = ("pgdual", "psycopg", "psycopg-pool", "asyncpg", "psycopg2-binary", "uvloop", "msgspec")
+PACKAGES = (
+    "pgdual",
+    "psycopg",
+    "psycopg-pool",
+    "asyncpg",
+    "psycopg2-binary",
+    "sqlalchemy",
+    "psqlpy",
+    "uvloop",
+    "msgspec",
+)
 
 
 def describe(dsn: str) -> dict[str, str]:

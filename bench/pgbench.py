@@ -15,10 +15,10 @@ from functools import partial
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from bench.clients import POOL, pgdual_async
+from bench.clients import pgdual_async
 from bench.database import ROWS, SELECT, keys
 from bench.fresh import children_cpu
-from bench.harness import NotRunError, Question, Sample, Side, Stage
+from bench.harness import POOL, NotRunError, Question, Sample, Side, Stage
 from bench.verdict import Promise
 from pgdual.embedded import find_postgres
 

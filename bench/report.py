@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from bench.clients import SETTINGS
-from bench.harness import Plan, Result, Sample
+from bench import clients, peers
+from bench.harness import Plan, Result, figures
 
+SETTINGS = clients.SETTINGS | peers.SETTINGS
 FORMAT = "{:<4} {:<40} {:<22} {:>5} {:>5}  {:>7}  {:<13} {:>9} {:>9} {:<8} {:>9} {:>9}  {}"
 HEADINGS = ("row", "work", "peer", "goal", "floor", "reached", "quartiles", "pgdual", "peer", "")
 CPU_HEADINGS = ("cpu us", "peer's", "")
@@ -38,26 +37,26 @@ def line(result: Result) -> str:
     if result.error:
         return f"{FORMAT.format(*start, *[''] * 8).rstrip()}  {result.verdict}: {result.error}"
     reached = f"{result.reached.median:.2f}", f"{result.reached.low:.2f}-{result.reached.high:.2f}"
-    figures = [_figure(statistics.median(s.figure for s in side)) for side in (result.ours, result.theirs)]
-    cpus = [_figure(_cpu(side)) for side in (result.ours, result.theirs)]
-    return FORMAT.format(*start, *reached, *figures, promise.unit, *cpus, result.verdict)
+    sides = [figures(side) for side in (result.ours, result.theirs)]
+    told = [_figure(side["figure"]) for side in sides]
+    cpus = [_figure(side["cpu_us"]) for side in sides]
+    return FORMAT.format(*start, *reached, *told, promise.unit, *cpus, result.verdict)
 
 
 def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 1_000 else f"{value:.2f}"
 
 
-def _cpu(side: Iterable[Sample]) -> float:
-    """Return the median CPU of a call, in microseconds."""
-    return statistics.median(sample.cpu for sample in side) * 1e6
-
-
-def write(path: Path, machine: dict[str, str], tables: Mapping[str, Sequence[Result]]) -> None:
-    """Keep the whole run, every pair of it, as JSON."""
-    content = {"machine": machine, "settings": SETTINGS} | {
+def content(machine: dict[str, str], plan: Plan, tables: Mapping[str, Sequence[Result]]) -> dict[str, Any]:
+    """Return the whole run, every pair of it, as what JSON can hold."""
+    run = {
+        "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "pairs": plan.pairs,
+        "seconds": plan.seconds,
+    }
+    return {"machine": machine, "settings": SETTINGS, "run": run} | {
         name: [_plain(result) for result in results] for name, results in tables.items()
     }
-    path.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def _plain(result: Result) -> dict[str, Any]:
@@ -67,5 +66,7 @@ def _plain(result: Result) -> dict[str, Any]:
     for name, side in (("pgdual", result.ours), ("peer_samples", result.theirs)):
         plain[name] = [{"figure": sample.figure, "cpu_us": sample.cpu * 1e6} for sample in side]
     if not result.error:
-        plain["reached"] = result.reached.median
+        reached = result.reached
+        plain |= {"reached": reached.median, "low": reached.low, "high": reached.high}
+        plain |= {"pgdual_spread": figures(result.ours), "peer_spread": figures(result.theirs)}
     return plain

@@ -1,0 +1,228 @@
+"""How does each async client run the same SQL, written as its documentation writes it?
+
+A peer turns SQL with `$1` into a call, once and before any clock runs: the translation to its own
+placeholders costs no call anything. Every one holds a pool of the same size. A library is imported when its
+peer is opened: the memory of a process with one peer holds no other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+from bench.harness import POOL, NotRunError
+
+Fetch = Callable[..., Awaitable[Sequence[Any]]]
+Many = Callable[[list[Any]], Awaitable[object]]
+COLUMNS = ("id", "name", "v", "ts", "u")
+
+
+class Peer(Protocol):
+    """One client with its pool open."""
+
+    def fetch(self, sql: str) -> Fetch:
+        """Return a call that fetches all rows of *sql*."""
+
+    def many(self, sql: str) -> Many:
+        """Return a call that runs *sql* for each of its rows."""
+
+    def copy(self, schema: str, table: str) -> Many:
+        """Return a call that brings its rows in by COPY."""
+
+
+class Pgdual:
+    def __init__(self, db: Any) -> None:
+        self._db = db
+
+    def fetch(self, sql: str) -> Fetch:
+        fetch = self._db.fetch
+        return lambda *args: fetch(sql, *args)
+
+    def many(self, sql: str) -> Many:
+        return lambda rows: self._db.executemany(sql, rows)
+
+    def copy(self, schema: str, table: str) -> Many:
+        return lambda rows: self._db.copy_in(f"{schema}.{table}", rows)
+
+
+class Asyncpg:
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    def fetch(self, sql: str) -> Fetch:
+        fetch = self._pool.fetch
+        return lambda *args: fetch(sql, *args)
+
+    def many(self, sql: str) -> Many:
+        return lambda rows: self._pool.executemany(sql, rows)
+
+    def copy(self, schema: str, table: str) -> Many:
+        copy = self._pool.copy_records_to_table
+        return lambda rows: copy(table, records=rows, schema_name=schema)
+
+
+class Psycopg:
+    """psycopg's async pool as its documentation shows it: a transaction a block, rows as tuples."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    def fetch(self, sql: str) -> Fetch:
+        text = re.sub(r"\$\d+", "%s", sql)
+
+        async def call(*args: object) -> Sequence[Any]:
+            async with self._pool.connection() as connection:
+                rows: list[Any] = await (await connection.execute(text, args or None)).fetchall()
+                return rows
+
+        return call
+
+    def many(self, sql: str) -> Many:
+        text = re.sub(r"\$\d+", "%s", sql)
+
+        async def call(rows: list[Any]) -> None:
+            async with self._pool.connection() as connection, connection.cursor() as cursor:
+                await cursor.executemany(text, rows)
+
+        return call
+
+    def copy(self, schema: str, table: str) -> Many:
+        async def call(rows: list[Any]) -> None:
+            async with self._pool.connection() as connection, connection.cursor() as cursor:  # noqa: SIM117
+                async with cursor.copy(f"COPY {schema}.{table} FROM STDIN") as copy:
+                    for row in rows:
+                        await copy.write_row(row)
+
+        return call
+
+
+class SQLAlchemy:
+    """SQLAlchemy 2 Core: `text()` made once, one transaction a call; it has no COPY of its own."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+
+    def fetch(self, sql: str) -> Fetch:
+        from sqlalchemy import text  # noqa: PLC0415  # the extra bench
+
+        statement = text(_named(sql))
+
+        async def call(*args: object) -> Sequence[Any]:
+            async with self._engine.connect() as connection:
+                rows: list[Any] = (await connection.execute(statement, _by_name(args))).all()
+                return rows
+
+        return call
+
+    def many(self, sql: str) -> Many:
+        from sqlalchemy import text  # noqa: PLC0415
+
+        statement = text(_named(sql))
+
+        async def call(rows: list[Any]) -> None:
+            async with self._engine.begin() as connection:
+                await connection.execute(statement, [_by_name(row) for row in rows])
+
+        return call
+
+    def copy(self, schema: str, table: str) -> Many:
+        raise NotRunError("SQLAlchemy Core has no COPY")
+
+
+def _named(sql: str) -> str:
+    return re.sub(r"\$(\d+)::(\w+)", r"CAST(:p\1 AS \2)", re.sub(r"\$(\d+)(?!\d*::)", r":p\1", sql))
+
+
+def _by_name(args: Sequence[object]) -> dict[str, object]:
+    return {f"p{number}": value for number, value in enumerate(args, 1)}
+
+
+class Psqlpy:
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    def fetch(self, sql: str) -> Fetch:
+        async def call(*args: object) -> Sequence[Any]:
+            async with self._pool.acquire() as connection:
+                answer = await connection.fetch(sql, list(args))
+                rows: list[Any] = answer.result(as_tuple=True)
+                return rows
+
+        return call
+
+    def many(self, sql: str) -> Many:
+        async def call(rows: list[Any]) -> None:
+            async with self._pool.acquire() as connection:
+                await connection.execute_many(sql, rows)
+
+        return call
+
+    def copy(self, schema: str, table: str) -> Many:
+        raise NotRunError("psqlpy's COPY wants its rows encoded already")
+
+
+@asynccontextmanager
+async def pgdual(dsn: str, size: int = POOL) -> AsyncIterator[Peer]:
+    from pgdual.aio import AsyncClient, DatabaseSettings, Settings  # noqa: PLC0415
+
+    one = DatabaseSettings(dsn=dsn, pool_min_size=size, pool_max_size=size)
+    async with AsyncClient(Settings(databases={"main": one})) as client:
+        yield Pgdual(client["main"])
+
+
+@asynccontextmanager
+async def asyncpg(dsn: str, size: int = POOL) -> AsyncIterator[Peer]:
+    import asyncpg  # noqa: PLC0415
+
+    async with asyncpg.create_pool(dsn, min_size=size, max_size=size) as pool:
+        yield Asyncpg(pool)
+
+
+@asynccontextmanager
+async def psycopg(dsn: str, size: int = POOL) -> AsyncIterator[Peer]:
+    from psycopg_pool import AsyncConnectionPool  # noqa: PLC0415
+
+    async with AsyncConnectionPool(dsn, min_size=size, max_size=size, open=False) as pool:
+        await pool.wait()
+        yield Psycopg(pool)
+
+
+@asynccontextmanager
+async def sqlalchemy(dsn: str, size: int = POOL, *, driver: str) -> AsyncIterator[Peer]:
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
+
+    engine = create_async_engine(
+        dsn.replace("postgresql://", f"postgresql+{driver}://", 1), pool_size=size, max_overflow=0
+    )
+    try:
+        yield SQLAlchemy(engine)
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def psqlpy(dsn: str, size: int = POOL) -> AsyncIterator[Peer]:
+    from psqlpy import ConnectionPool  # noqa: PLC0415
+
+    pool = ConnectionPool(dsn=dsn, max_db_pool_size=size)
+    try:
+        yield Psqlpy(pool)
+    finally:
+        pool.close()
+
+
+Opener = Callable[[str], AbstractAsyncContextManager[Peer]]
+PEERS: dict[str, Opener] = {"pgdual": pgdual, "asyncpg pool": asyncpg, "psycopg pool": psycopg}
+if find_spec("sqlalchemy"):
+    PEERS["SQLAlchemy, asyncpg"] = lambda dsn: sqlalchemy(dsn, driver="asyncpg")
+    PEERS["SQLAlchemy, psycopg"] = lambda dsn: sqlalchemy(dsn, driver="psycopg")
+if find_spec("psqlpy"):
+    PEERS["psqlpy"] = psqlpy
+SETTINGS = {
+    "psycopg pool": "AsyncConnectionPool as documented: a transaction a block, prepares at the 5th use",
+    "SQLAlchemy": f"2 Core, text() made once, pool_size = {POOL}, a transaction a call",
+    "psqlpy": "ConnectionPool, statements prepared, rows as tuples",
+}
