@@ -94,9 +94,23 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure against asyncpg and psycopg2; writes the report with its charts."""
+    """Measure against the peers and draw bench/report/index.html; `-- --help` says what can be asked for."""
     session.install(".[bench]")
     session.run("python", "-m", "bench", *session.posargs)
+
+
+@nox.session
+def profile(session: nox.Session) -> None:
+    """Show where a row's time goes, with a flame graph in bench/report: `-- 2 12b` names the rows."""
+    session.install(".[bench]")
+    session.run("python", "-m", "bench.hotspots", "--flame", *session.posargs)
+
+
+@nox.session
+def instructions(session: nox.Session) -> None:
+    """Count the machine instructions of a call under valgrind; 3 % more than were kept fail."""
+    session.install(".[bench]")
+    session.run("python", "-m", "bench.instructions", *session.posargs)
 
 
 @nox.session

@@ -78,7 +78,7 @@ def ratios(rows: Sequence[Ratio]) -> str:
         *(value for row in rows for value in (row.reached.low, row.reached.high, row.goal, row.floor)),
     ]
     low, high = 2.0 ** math.floor(math.log2(min(values))), 2.0 ** math.ceil(math.log2(max(values)))
-    scale = _log(low, high, 10, WIDTH - 44)
+    scale = _log(low, high, 18, WIDTH - 44)
     bottom = 54 * len(rows) + 14
     steps = range(round(math.log2(low)), round(math.log2(high)) + 1)
     parts = [_tick(scale(2.0**step), bottom, f"{2.0**step:g}x", strong=step == 0) for step in steps]
@@ -92,8 +92,8 @@ def _ratio(row: Ratio, scale: Callable[[float], float], y: float) -> list[str]:
     start, end = sorted((scale(1.0), scale(reached.figure)))
     beyond = max(scale(value) for value in (1.0, reached.high, row.goal, row.floor)) + 5
     return [
-        _text(15, y - 27, row.name),
-        _text(15, y - 13, row.peer, weight="quiet"),
+        _text(22, y - 27, row.name),
+        _text(22, y - 13, row.peer, weight="quiet"),
         _rect(reached.kind, start, end, y),
         _spread(scale(reached.low), scale(reached.high), y),
         *(

@@ -1,49 +1,89 @@
 """Where does pgdual spend its time in a row? ``python -m bench.hotspots 2`` shows the functions.
 
-Only pgdual's side is played, under cProfile, whose own cost falls on Python functions and not on the C below
-them: read the order and the call counts, not the seconds. CPU time is counted, not wall time: a send that
-wakes the server may lose its core to it for as long as the server works.
+Only pgdual's side is played. First under cProfile, whose own cost falls on Python functions and not on the C
+below them: read the order and the call counts, not the seconds. CPU time is counted, not wall time: a send
+that wakes the server may lose its core to it for as long as the server works. Then, with ``--flame``, under
+py-spy, which looks on from outside: bench/report/flame-2.svg is a flame graph.
 """
 
 from __future__ import annotations
 
+import argparse
 import cProfile
+import os
 import pstats
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 from bench.__main__ import QUESTIONS
 from bench.database import database
-from bench.harness import Question, Stage
+from bench.fresh import ROOT
+from bench.harness import Question, Sample, Stage
 
 SECONDS = 3.0
 LINES = 30
+RATE = 250  # looks a second
+REPORT = Path(__file__).with_name("report")
 
 
-def main(rows: list[str]) -> int:
-    """Profile each of *rows*; return 2 where there is none."""
-    chosen = [question for question in QUESTIONS if question.promise.row in rows]
-    if not chosen:
-        print(f"usage: python -m bench.hotspots ROW...; rows: {', '.join(q.promise.row for q in QUESTIONS)}")
-        return 2
+def main(arguments: list[str] | None = None) -> int:
+    """Profile each of the rows asked for."""
+    parser = argparse.ArgumentParser("python -m bench.hotspots", description="where a row's time goes")
+    parser.add_argument(
+        "rows", nargs="*", default=["2"], metavar="ROW", help="as in 2 12b; 2 if none is named"
+    )
+    parser.add_argument("--flame", action="store_true", help="a flame graph of each, by py-spy")
+    options = parser.parse_args(arguments)
     with database() as dsn:
-        for question in chosen:
-            _show(question, dsn)
+        for row in options.rows:
+            _show(_question(row), dsn)
+            if options.flame:
+                print(_flame(row, dsn))
     return 0
 
 
+def _question(row: str) -> Question:
+    found = [question for question in QUESTIONS if question.promise.row == row]
+    if not found:
+        raise SystemExit(f"no such row: {row}; there are {', '.join(q.promise.row for q in QUESTIONS)}")
+    return found[0]
+
+
 def _show(question: Question, dsn: str) -> None:
-    with Stage(dsn) as stage:
-        ours, _peer = question.contest(stage)
-        ours.round(1.0)
-        profile = cProfile.Profile(time.process_time)
-        profile.enable()
-        sample = ours.round(SECONDS)
-        profile.disable()
+    profile = cProfile.Profile(time.process_time)
+    sample = _play(question, dsn, profile)
     promise = question.promise
     print(f"row {promise.row}, {promise.work}: {sample.figure:,.0f} {promise.unit} under the profiler")
     pstats.Stats(profile).sort_stats("tottime").print_stats(LINES)
 
 
+def _play(question: Question, dsn: str, profile: cProfile.Profile | None = None) -> Sample:
+    with Stage(dsn) as stage:
+        ours, _peer = question.contest(stage)
+        ours.round(1.0)
+        if profile is None:
+            return ours.round(SECONDS)
+        with profile:
+            return ours.round(SECONDS)
+
+
+def play(row: str, dsn: str) -> None:
+    """Play pgdual's side of *row*, to be watched from outside."""
+    _play(_question(row), dsn)
+
+
+def _flame(row: str, dsn: str) -> Path:
+    """Watch a process that plays *row*; return where its flame graph is."""
+    REPORT.mkdir(exist_ok=True)
+    path = REPORT / f"flame-{row}.svg"
+    watch = ["py-spy", "record", "--native", "--rate", str(RATE), "--format", "flamegraph"]
+    program = f"from bench.hotspots import play; play({row!r}, {dsn!r})"
+    command = [*watch, "--output", str(path), "--", sys.executable, "-P", "-c", program]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    return path
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -99,17 +99,17 @@ def _table(rows: Iterable[Row]) -> str:
 
 def _line(row: Row) -> str:
     kind = escape(row["verdict"])
+    unit = f" {escape(row['unit'])}" if row["is_difference"] else ""
     if row["error"]:
         reached = f'<b class="{kind}">{kind}</b>'
         peer = f"{escape(row['peer'])}: {escape(row['error'][:200])}"
     else:
-        reached = f'<b class="{kind}">{row["reached"]:.2f} {kind}</b>'
+        reached = f'<b class="{kind}">{row["reached"]:.2f}{unit} {kind}</b>'
         reached += f"<small>{row['low']:.2f} to {row['high']:.2f}</small>"
         peer = escape(row["peer"]) + (", less is better" if row["lower_is_better"] else "")
-    less = f" {escape(row['unit'])}" if row["is_difference"] else ""
     return (
         f"<tr><td>{escape(row['row'])}<td>{escape(row['work'])}<small>{peer}</small>"
-        f"<td>{row['floor']:g}{less}<td>{row['goal']:g}{less}<td>{reached}</tr>"
+        f"<td>{row['floor']:g}{unit}<td>{row['goal']:g}{unit}<td>{reached}</tr>"
     )
 
 
