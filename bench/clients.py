@@ -38,9 +38,9 @@ def _settings(dsn: str, size: int) -> Settings:
 
 
 @asynccontextmanager
-async def pgdual_async(dsn: str) -> AsyncIterator[AsyncDB]:
+async def pgdual_async(dsn: str, size: int = POOL) -> AsyncIterator[AsyncDB]:
     """Open pgdual's async face."""
-    async with AsyncClient(_settings(dsn, POOL)) as client:
+    async with AsyncClient(_settings(dsn, size)) as client:
         yield client["main"]
 
 
