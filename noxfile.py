@@ -100,6 +100,14 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def micro(session: nox.Session) -> None:
+    """Time blocking calls and single steps, and keep that; `-- --benchmark-compare` looks back."""
+    session.install(".[bench]", "pytest>=8.3")
+    kept = ("--benchmark-autosave", "--benchmark-storage=bench/report/micro")
+    session.run("python", "-m", "pytest", "-q", "bench/micro.py", *kept, *session.posargs)
+
+
+@nox.session
 def profile(session: nox.Session) -> None:
     """Show where a row's time goes, with a flame graph in bench/report: `-- 2 12b` names the rows."""
     session.install(".[bench]")

@@ -1,8 +1,8 @@
 """How many byte codes does a call take, and in which file? ``python -m bench.opcodes``
 
 Where the interpreter is most of a call's CPU, its byte codes are its cost, and they can be counted: the same
-count comes out however busy the machine is. What C does - libpq, psycopg, the kernel - is not in it. With many
-tasks the count is of a slower client: the tracing makes every answer late, and lanes choose by lateness.
+count comes out however busy the machine is. What C does - libpq, psycopg, the kernel - is not in it. With
+many tasks it is a slower client's count: the tracing makes every answer late, and lanes choose by lateness.
 """
 
 from __future__ import annotations
