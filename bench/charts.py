@@ -193,7 +193,7 @@ def _tick(x: float, bottom: float, label: str, *, strong: bool) -> str:
     kind = "one" if strong else "grid"
     return (
         f'<line class="{kind}" x1="{x:.1f}" x2="{x:.1f}" y1="6" y2="{bottom}"/>'
-        f"{_text(x, bottom + 14, label, 'middle')}"
+        f"{_text(max(x, 3.5 * len(label)), bottom + 14, label, 'middle')}"
     )
 
 

@@ -15,6 +15,7 @@ import pstats
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from bench.__main__ import QUESTIONS
@@ -23,6 +24,7 @@ from bench.fresh import ROOT
 from bench.harness import Question, Sample, Stage
 
 SECONDS = 3.0
+WATCHED = 15.0  # seconds; the imports, of about a second, are in the flame graph too
 LINES = 30
 RATE = 250  # looks a second
 REPORT = Path(__file__).with_name("report")
@@ -53,25 +55,23 @@ def _question(row: str) -> Question:
 
 def _show(question: Question, dsn: str) -> None:
     profile = cProfile.Profile(time.process_time)
-    sample = _play(question, dsn, profile)
+    sample = _play(question, dsn, profile, SECONDS)
     promise = question.promise
     print(f"row {promise.row}, {promise.work}: {sample.figure:,.0f} {promise.unit} under the profiler")
     pstats.Stats(profile).sort_stats("tottime").print_stats(LINES)
 
 
-def _play(question: Question, dsn: str, profile: cProfile.Profile | None = None) -> Sample:
+def _play(question: Question, dsn: str, profile: AbstractContextManager[object], seconds: float) -> Sample:
     with Stage(dsn) as stage:
         ours, _peer = question.contest(stage)
         ours.round(1.0)
-        if profile is None:
-            return ours.round(SECONDS)
         with profile:
-            return ours.round(SECONDS)
+            return ours.round(seconds)
 
 
 def play(row: str, dsn: str) -> None:
     """Play pgdual's side of *row*, to be watched from outside."""
-    _play(_question(row), dsn)
+    _play(_question(row), dsn, nullcontext(), WATCHED)
 
 
 def _flame(row: str, dsn: str) -> Path:

@@ -104,8 +104,8 @@ def _line(row: Row) -> str:
         reached = f'<b class="{kind}">{kind}</b>'
         peer = f"{escape(row['peer'])}: {escape(row['error'][:200])}"
     else:
-        reached = f'<b class="{kind}">{row["reached"]:.2f}{unit} {kind}</b>'
-        reached += f"<small>{row['low']:.2f} to {row['high']:.2f}</small>"
+        reached = f'<b class="{kind}">{row["reached"]:.2f} {kind}</b>'
+        reached += f"<small>{row['low']:.2f} to {row['high']:.2f}{unit}</small>"
         peer = escape(row["peer"]) + (", less is better" if row["lower_is_better"] else "")
     return (
         f"<tr><td>{escape(row['row'])}<td>{escape(row['work'])}<small>{peer}</small>"

@@ -222,7 +222,7 @@ if find_spec("sqlalchemy"):
 if find_spec("psqlpy"):
     PEERS["psqlpy"] = psqlpy
 SETTINGS = {
-    "psycopg pool": "AsyncConnectionPool as documented: a transaction a block, prepares at the 5th use",
-    "SQLAlchemy": f"2 Core, text() made once, pool_size = {POOL}, a transaction a call",
-    "psqlpy": "ConnectionPool, statements prepared, rows as tuples",
+    "with psycopg pool": "AsyncConnectionPool as documented: a transaction a block, prepares at the 5th use",
+    "with SQLAlchemy": f"2 Core, text() made once, pool_size = {POOL}, a transaction a call",
+    "with psqlpy": "ConnectionPool, statements prepared, rows as tuples",
 }
