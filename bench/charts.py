@@ -81,10 +81,14 @@ def ratios(rows: Sequence[Ratio]) -> str:
     scale = _log(low, high, 18, WIDTH - 44)
     bottom = 54 * len(rows) + 14
     steps = range(round(math.log2(low)), round(math.log2(high)) + 1)
-    parts = [_tick(scale(2.0**step), bottom, f"{2.0**step:g}x", strong=step == 0) for step in steps]
+    parts = [_tick(scale(2.0**step), bottom, _times(step), strong=step == 0) for step in steps]
     for number, row in enumerate(rows):
         parts += _ratio(row, scale, 54 * number + 46)
     return _svg(bottom + 18, parts, "; ".join(f"{row.name}: {row.reached.figure:.2f}" for row in rows))
+
+
+def _times(step: int) -> str:
+    return f"{2**step}x" if step >= 0 else f"1/{2**-step}x"
 
 
 def _ratio(row: Ratio, scale: Callable[[float], float], y: float) -> list[str]:
