@@ -97,7 +97,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--only", metavar="ROWS", help="row numbers, as in 1,5,12")
     parser.add_argument("--uvloop", action="store_true", help="a second table with both sides under uvloop")
-    parser.add_argument("--shapes", action="store_true", help="seven shapes of work by six clients")
+    parser.add_argument("--shapes", action="store_true", help="seven shapes of work by seven clients")
     parser.add_argument("--growth", action="store_true", help="curves over tasks, rows and databases")
     parser.add_argument("--check", action="store_true", help="fail where a floor is missed")
     return parser.parse_args(arguments)

@@ -67,15 +67,17 @@ class Asyncpg:
 class Psycopg:
     """psycopg's async pool as its documentation shows it: a transaction a block, rows as tuples."""
 
-    def __init__(self, pool: Any) -> None:
+    def __init__(self, pool: Any, *, binary: bool = False) -> None:
         self._pool = pool
+        self._binary = binary
 
     def fetch(self, sql: str) -> Fetch:
-        text = re.sub(r"\$\d+", "%s", sql)
+        text, binary = re.sub(r"\$\d+", "%s", sql), self._binary
 
         async def call(*args: object) -> Sequence[Any]:
             async with self._pool.connection() as connection:
-                rows: list[Any] = await (await connection.execute(text, args or None)).fetchall()
+                cursor = await connection.execute(text, args or None, binary=binary)
+                rows: list[Any] = await cursor.fetchall()
                 return rows
 
         return call
@@ -182,12 +184,13 @@ async def asyncpg(dsn: str, size: int = POOL) -> AsyncIterator[Peer]:
 
 
 @asynccontextmanager
-async def psycopg(dsn: str, size: int = POOL) -> AsyncIterator[Peer]:
+async def psycopg(dsn: str, size: int = POOL, *, tuned: bool = False) -> AsyncIterator[Peer]:
     from psycopg_pool import AsyncConnectionPool  # noqa: PLC0415
 
-    async with AsyncConnectionPool(dsn, min_size=size, max_size=size, open=False) as pool:
+    how: dict[str, Any] = {"autocommit": True, "prepare_threshold": 0} if tuned else {}
+    async with AsyncConnectionPool(dsn, min_size=size, max_size=size, kwargs=how, open=False) as pool:
         await pool.wait()
-        yield Psycopg(pool)
+        yield Psycopg(pool, binary=tuned)
 
 
 @asynccontextmanager
@@ -215,14 +218,20 @@ async def psqlpy(dsn: str, size: int = POOL) -> AsyncIterator[Peer]:
 
 
 Opener = Callable[[str], AbstractAsyncContextManager[Peer]]
-PEERS: dict[str, Opener] = {"pgdual": pgdual, "asyncpg pool": asyncpg, "psycopg pool": psycopg}
+PEERS: dict[str, Opener] = {
+    "pgdual": pgdual,
+    "asyncpg pool": asyncpg,
+    "psycopg pool": psycopg,
+    "psycopg pool, tuned": lambda dsn: psycopg(dsn, tuned=True),
+}
 if find_spec("sqlalchemy"):
     PEERS["SQLAlchemy, asyncpg"] = lambda dsn: sqlalchemy(dsn, driver="asyncpg")
     PEERS["SQLAlchemy, psycopg"] = lambda dsn: sqlalchemy(dsn, driver="psycopg")
 if find_spec("psqlpy"):
     PEERS["psqlpy"] = psqlpy
 SETTINGS = {
-    "with psycopg pool": "AsyncConnectionPool as documented: a transaction a block, prepares at the 5th use",
+    "with psycopg pool": "AsyncConnectionPool as documented: a transaction a block, prepares at the 5th use; "
+    "tuned: autocommit, prepares at once, binary results",
     "with SQLAlchemy": f"2 Core, text() made once, pool_size = {POOL}, a transaction a call",
     "with psqlpy": "ConnectionPool, statements prepared, rows as tuples",
 }
