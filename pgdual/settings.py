@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -89,7 +89,9 @@ class DatabaseSettings(BaseModel):
     Wrong values raise `ConfigurationError`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True
+    )
 
     dsn: _Secret = row(None, "POSTGRES_DSN", "DATABASE_URL", description=_DSN)
     direct_dsn: _Secret = row(None, "POSTGRES_DIRECT_DSN", description=_DSN)
@@ -201,7 +203,7 @@ class Settings(BaseSettings):
     `ConfigurationError`.
     """
 
-    model_config = SettingsConfigDict(
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
         frozen=True,
         extra="forbid",
         hide_input_in_errors=True,

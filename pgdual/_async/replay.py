@@ -21,6 +21,8 @@ from .runtime import GRACE, INTERRUPTS, hold, now, sleep, within
 # transfer, where 1 in 2,800 deadlocks reaches a caller in place of 1 in 90, at twice the throughput.
 TURN = 1.0  # seconds
 
+REASONS: tuple[Failure, ...] = (Failure.CONFLICT, Failure.UNPREPARED, Failure.LOST, Failure.STANDBY)
+
 _logger = logging.getLogger("pgdual.transaction")
 
 
@@ -38,7 +40,7 @@ class AsyncReplay:
         self.is_stopped = False  # the transaction is undone meanwhile
         self._has_turn = False
         self._begun = now()
-        self._runs = dict.fromkeys((Failure.CONFLICT, Failure.UNPREPARED, Failure.LOST, Failure.STANDBY), 1)
+        self._runs: dict[Failure, int] = dict.fromkeys(REASONS, 1)
 
     async def run(self, job: Job, error: Exception, act: Callable[[Job], Any]) -> Any:
         """Run everything again that was said before *job*, which ended in *error*, and then `act(job)`.

@@ -150,8 +150,9 @@ class AsyncSession(AsyncStatements):
         try:
             job.deadline = now() + seconds
             try:
-                if self.wire is not None and self.wire.settling is not None:
-                    await self.wire.settle()
+                wire = self.wire
+                if wire is not None and wire.settling is not None:
+                    await wire.settle()
                 self._check_wire()
                 return str(await act(job))
             except INTERRUPTS:

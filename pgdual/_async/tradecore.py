@@ -17,11 +17,11 @@ from .db import AsyncDB
 from .runtime import Pool
 from .transaction import AsyncTransaction, Isolation
 
-client = AsyncClient()
+client: AsyncClient = AsyncClient()
 """The client that `db`, `vb_db`, `reference_db` and the functions below belong to."""
-db = client.named(Database.MAIN.value)
-vb_db = client.named(Database.VB.value)
-reference_db = client.named(Database.REFERENCE.value)
+db: AsyncDB = client.named(Database.MAIN.value)
+vb_db: AsyncDB = client.named(Database.VB.value)
+reference_db: AsyncDB = client.named(Database.REFERENCE.value)
 
 Name = Database | str
 _MAIN = Database.MAIN

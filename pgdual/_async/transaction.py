@@ -60,7 +60,7 @@ class AsyncTransaction(AsyncBulk):
         # What its session looks at, where it is a savepoint.
         self.owner: Any = None
         self.gate: Any = None  # a lock that is held while it is open
-        self.savepoint = b""
+        self.savepoint: bytes = b""
         self.failed_before: str | None = None
 
     async def __aenter__(self) -> Self:

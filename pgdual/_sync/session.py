@@ -151,8 +151,9 @@ class Session(Statements):
         try:
             job.deadline = now() + seconds
             try:
-                if self.wire is not None and self.wire.settling is not None:
-                    self.wire.settle()
+                wire = self.wire
+                if wire is not None and wire.settling is not None:
+                    wire.settle()
                 self._check_wire()
                 return str(act(job))
             except INTERRUPTS:

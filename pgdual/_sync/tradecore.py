@@ -18,11 +18,11 @@ from .db import DB
 from .runtime import Pool
 from .transaction import Transaction, Isolation
 
-client = Client()
+client: Client = Client()
 """The client that `db`, `vb_db`, `reference_db` and the functions below belong to."""
-db = client.named(Database.MAIN.value)
-vb_db = client.named(Database.VB.value)
-reference_db = client.named(Database.REFERENCE.value)
+db: DB = client.named(Database.MAIN.value)
+vb_db: DB = client.named(Database.VB.value)
+reference_db: DB = client.named(Database.REFERENCE.value)
 
 Name = Database | str
 _MAIN = Database.MAIN

@@ -61,7 +61,7 @@ class Transaction(Bulk):
         # What its session looks at, where it is a savepoint.
         self.owner: Any = None
         self.gate: Any = None  # a lock that is held while it is open
-        self.savepoint = b""
+        self.savepoint: bytes = b""
         self.failed_before: str | None = None
 
     def __enter__(self) -> Self:

@@ -18,7 +18,7 @@ from pgdual.cli.projections import app as projections
 from pgdual.cli.schema import app as schema
 from pgdual.cli.top import top
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # a local may hold a DSN
     help="A PostgreSQL client with an async and a blocking face of one shape.\n\nExample: pgdual health",

@@ -14,7 +14,7 @@ from pgdual.cli.reach import columns
 from pgdual.errors import UndefinedTable, UsageError
 from pgdual.sync import DB, Client
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     help="Backfills: batches that can be interrupted.\n\nExample: pgdual backfill run totals.py:TOTALS"
 )
 HEADINGS = ("name", "rows", "done", "last key", "updated")

@@ -12,7 +12,9 @@ import typer
 from pgdual.cli.errors import told
 from pgdual.sync import client
 
-app = typer.Typer(no_args_is_help=True, help="Run migrations, each once.\n\nExample: pgdual migrate upgrade")
+app: typer.Typer = typer.Typer(
+    no_args_is_help=True, help="Run migrations, each once.\n\nExample: pgdual migrate upgrade"
+)
 
 DATABASE = typer.Option("--database", "-d", help="Which database: main, vb, or one of PGDUAL_DATABASES.")
 FOLDER = typer.Option("--folder", "-f", help="Where each database has its folder of migrations.")

@@ -10,7 +10,7 @@ import typer
 from pgdual.cli.errors import told
 from pgdual.sync import run_schema_from_file, schema_status
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     no_args_is_help=True,
     help="Run schema files, each once.\n\nExample: pgdual schema apply schemas/tradecore.sql",
 )

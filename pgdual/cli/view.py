@@ -22,8 +22,8 @@ class Top(App[None]):
         every: Seconds between two looks.
     """
 
-    TITLE = "pgdual top"
-    CSS = """
+    TITLE: str | None = "pgdual top"
+    CSS: ClassVar[str] = """
     #pools { height: auto; max-height: 50%; }
     Label { padding: 1 1 0 1; text-style: bold; }
     """

@@ -38,12 +38,12 @@ class Breaker:
     def __init__(self, threshold: int, seconds: float) -> None:
         self.threshold = threshold
         self.seconds = seconds
-        self.is_closed = True  # all that a call looks at while nothing is wrong
-        self.failures = 0  # incidents since the last answer
-        self.openings = 0
+        self.is_closed: bool = True  # all that a call looks at while nothing is wrong
+        self.failures: int = 0  # incidents since the last answer
+        self.openings: int = 0
         self._until = 0.0
         self._probe: object | None = None  # who is on its way while it is half open
-        self.generation = 0  # B2: of the wires that are made now; it goes on with each that was lost
+        self.generation: int = 0  # B2: of the wires that are made now; it goes on with each that was lost
         self._lost_at = -inf  # when the last incident was a wire's
         self._was_lost = False  # whether the last incident was a wire's, not an attempt's to connect
 

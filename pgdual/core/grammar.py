@@ -86,12 +86,12 @@ class Sight:
 
     def __init__(self) -> None:
         self.calls: set[str] = set()  # of functions that are not among READERS
-        self.changes = False
-        self.into = False
-        self.locks = False
-        self.ordered = False
-        self.session = False
-        self.temporary = False
+        self.changes: bool = False
+        self.into: bool = False
+        self.locks: bool = False
+        self.ordered: bool = False
+        self.session: bool = False
+        self.temporary: bool = False
 
 
 class Part(NamedTuple):

@@ -44,7 +44,7 @@ class Job:
     closes: Sequence[bytes] = ()  # prepared statements that its group closes
     lost = False  # the connection went before it was answered
     losses = 0  # how many connections went while it was on them
-    placed = False  # it counts in its wire's load
+    placed: bool = False  # it counts in its wire's load
     abandoned = False  # nobody waits for its answer
     in_doubt = False  # an earlier try was sent and not answered, and was no READ
     victim: Any = None  # the lost wire of that try: its server process is ended before another
@@ -56,12 +56,12 @@ class Job:
     conflicts = 0  # how often it was rolled back for another's sake
     expired = False  # the server was asked to cancel it, for its deadline has passed or nobody wants it
     recalled = False  # or because the user has called everything off
-    rows = 0  # that came back
-    lead = 0  # results that come before its own: BEGIN, Parse, Close
-    started = 0.0  # monotonic seconds: when the caller called, and when it was sent
-    sent = 0.0
+    rows: int = 0  # that came back
+    lead: int = 0  # results that come before its own: BEGIN, Parse, Close
+    started: float = 0.0  # monotonic seconds: when the caller called, and when it was sent
+    sent: float = 0.0
     deadline = inf
-    service = 0.0  # seconds that it is expected to take
+    service: float = 0.0  # seconds that it is expected to take
     comment = b""  # that goes to the server with the text, and is no part of the statement's name
     label: str | None = None  # what the user calls it, who has it counted apart
 

@@ -51,7 +51,7 @@ class Waiter(Protocol):
 class Line(deque[Any]):
     """The calls that wait, in order, and how many of them want a wire alone."""
 
-    alone = 0
+    alone: int = 0
 
     def append(self, waiter: Any) -> None:
         """Put *waiter* last."""
@@ -79,7 +79,7 @@ class Lanes:
         self.depth = depth  # calls that may share a lane (L5); 1 where lanes are not shared
         self.wires: list[Any] = []
         self.idle: dict[Any, None] = {}
-        self.waiting = Line()
+        self.waiting: Line = Line()
         self.current: Any = None
         self.held_back: deque[Any] = deque()  # slow READs over their share, in order
         self._slow = 0  # slow READs that have a wire or stand in `waiting`

@@ -51,7 +51,7 @@ def chosen(path: str) -> IsBusy:
     return is_busy
 
 
-is_busy = chosen(getattr(sys.modules[PGconn.__module__], "__file__", None) or ".py")
+is_busy: IsBusy = chosen(getattr(sys.modules[PGconn.__module__], "__file__", None) or ".py")
 
 
 def unless_closed(connecting: Generator[T, int, Any]) -> Generator[T, int, Any]:

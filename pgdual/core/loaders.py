@@ -57,7 +57,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 class JsonDumper(Dumper):
     """dict, list and other plain values as JSON text."""
 
-    oid = psycopg.adapters.types["jsonb"].oid
+    oid: int = psycopg.adapters.types["jsonb"].oid
     format = Format.TEXT
 
     def dump(self, obj: Any) -> bytes:

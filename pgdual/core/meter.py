@@ -29,6 +29,10 @@ class Histogram:
 
     __slots__ = ("buckets", "highest", "total")
 
+    buckets: list[int]
+    highest: float
+    total: float
+
     def __init__(self) -> None:
         self.buckets = [0] * BUCKETS
         self.total = 0.0

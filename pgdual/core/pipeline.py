@@ -46,7 +46,7 @@ class Pipeline(Results):
 
     def __init__(self, connection: Any, types: Types, *, unnamed: bool, pooled: bool) -> None:
         super().__init__(connection, types, unnamed)
-        self.pooled = pooled
+        self.pooled: bool = pooled
         self.enter()
 
     def enter(self, is_anew: bool = True) -> None:

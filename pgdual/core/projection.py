@@ -221,10 +221,10 @@ class Registry:
     def __init__(self, face: str) -> None:
         self._face = face
         self._projectors: dict[str, Projector] = {}
-        self.events = 0  # that were given to `project`
-        self.inline = 0  # of them, with a SYNC projector
-        self.unprojected = 0  # of them, with none at all
-        self.is_warned = False
+        self.events: int = 0  # that were given to `project`
+        self.inline: int = 0  # of them, with a SYNC projector
+        self.unprojected: int = 0  # of them, with none at all
+        self.is_warned: bool = False
 
     def add(
         self,

@@ -69,7 +69,7 @@ class Log:
     def clear(self) -> None:
         """Begin anew."""
         self.steps: list[bytes | Job] = []
-        self.locks = False
+        self.locks: bool = False
         self._rows = self._copies = 0
 
     def add(self, job: Job) -> None:

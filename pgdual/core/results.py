@@ -72,10 +72,10 @@ class Results:
         self._connection = connection
         self._types = types
         self.pgconn: PGconn = connection.pgconn
-        self.unnamed = unnamed
+        self.unnamed: bool = unnamed
         self.owed: deque[Job] = deque()
         self.lost: Exception | None = None
-        self.swollen = False  # libpq's buffers have grown, and never shrink
+        self.swollen: bool = False  # libpq's buffers have grown, and never shrink
         self._partial = False
         self.forget()
 

@@ -39,8 +39,8 @@ class Prepared:
     __slots__ = ("is_large", "make", "names", "plans", "transformer")
 
     def __init__(self, plans: Plans) -> None:
-        self.plans = plans
-        self.is_large = False
+        self.plans: Plans = plans
+        self.is_large: bool = False
         self.transformer: Transformer | None = None
         self.names: tuple[str, ...] = ()
         self.make: Maker = tuple

@@ -31,12 +31,12 @@ class Frame:
     def __init__(
         self, database: Any, transaction: Any, owner: Any, outer: Frame | None, grip: Grip | None
     ) -> None:
-        self.database = database
-        self.transaction = transaction
-        self.owner = owner
-        self.outer = outer
-        self.grip = grip
-        self.is_open = True
+        self.database: Any = database
+        self.transaction: Any = transaction
+        self.owner: Any = owner
+        self.outer: Frame | None = outer
+        self.grip: Grip | None = grip
+        self.is_open: bool = True
 
     @property
     def is_left(self) -> bool:
@@ -49,7 +49,7 @@ class Scope:
 
     def __init__(self, name: str) -> None:
         self._frames: ContextVar[Frame | None] = ContextVar(name, default=None)
-        self.get = self._frames.get
+        self.get: Callable[[], Frame | None] = self._frames.get
 
     def enter(self, database: Any, transaction: Any, owner: Any, grip: Grip | None = None) -> Frame:
         """Open a block of *transaction* on *database* that belongs to *owner*; see above for its *grip*."""

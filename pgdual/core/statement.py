@@ -43,7 +43,7 @@ class Plans(dict[tuple[type, ...], Any]):
 
     def __init__(self, types: tuple[int, ...] = ()) -> None:
         super().__init__()
-        self.types = types
+        self.types: tuple[int, ...] = types
 
 
 class Statement:
@@ -91,13 +91,13 @@ class Statement:
     refusal: str | None  # why it is refused wherever it stands
 
     def __init__(self, sql: str, pure: AbstractSet[str] = frozenset()) -> None:
-        self.sql = sql
-        self.query = _encoded(sql)
-        self.name = b"pgdual_" + blake2b(self.query, digest_size=16).hexdigest().encode()  # N1
+        self.sql: str = sql
+        self.query: bytes = _encoded(sql)
+        self.name: bytes = b"pgdual_" + blake2b(self.query, digest_size=16).hexdigest().encode()  # N1
         self.types: tuple[int, ...] | None = None  # until it is described, and when that is outdated
-        self.plans = Plans()
-        self.result_format = 1
-        self.service = inf
+        self.plans: Plans = Plans()
+        self.result_format: int = 1
+        self.service: float = inf
         self.sort(pure)
 
     def __repr__(self) -> str:

@@ -178,7 +178,7 @@ class Crossing:
     __slots__ = ("_said", "is_over")
 
     def __init__(self) -> None:
-        self.is_over = False
+        self.is_over: bool = False
         self._said = -inf
 
     def rise(self, moment: float) -> bool:

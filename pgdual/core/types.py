@@ -99,7 +99,7 @@ class Types:
     connection = None  # a psycopg adaptation context has these two
 
     def __init__(self) -> None:
-        self.adapters = AdaptersMap(psycopg.adapters)
+        self.adapters: AdaptersMap = AdaptersMap(psycopg.adapters)
         install(self.adapters)
         self._bases: dict[int, int] = {}
         self._own: dict[int, dict[type, Way | None]] = {}
@@ -109,7 +109,7 @@ class Types:
 
     def refresh(self) -> None:
         """Take up adapters that were registered since."""
-        self.forgiving = forgiving(self.adapters)
+        self.forgiving: AdaptersMap = forgiving(self.adapters)
         self._by_value = NewTransformer(self)
 
     def result_format(self, oids: Iterable[int]) -> int:

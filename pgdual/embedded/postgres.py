@@ -118,9 +118,9 @@ class Postgres(Server):
         start_timeout: Seconds within which the server must be ready.
     """
 
-    NAME = "PostgreSQL"
-    STOP = (signal.SIGINT, signal.SIGQUIT)  # "fast" and "immediate" shutdown
-    DISCARD = signal.SIGQUIT
+    NAME: str = "PostgreSQL"
+    STOP: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGQUIT)  # "fast" and "immediate" shutdown
+    DISCARD: signal.Signals = signal.SIGQUIT
 
     def __init__(
         self,

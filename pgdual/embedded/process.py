@@ -93,7 +93,7 @@ class Home:
     """
 
     def __init__(self, number: signal.Signals = signal.SIGQUIT) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="pgdual-")).resolve()
+        self.path: Path = Path(tempfile.mkdtemp(prefix="pgdual-")).resolve()
         self._owner = os.getpid()
         program = [
             sys.executable,

@@ -65,9 +65,9 @@ class Valkey(Server):
         start_timeout: Seconds within which the server must be ready.
     """
 
-    NAME = "Valkey"
-    STOP = (signal.SIGTERM,)
-    DISCARD = signal.SIGTERM
+    NAME: str = "Valkey"
+    STOP: tuple[signal.Signals, ...] = (signal.SIGTERM,)
+    DISCARD: signal.Signals = signal.SIGTERM
 
     def __init__(self, *, socket: bool = False, port: int | None = None, start_timeout: float = 10.0) -> None:
         super().__init__(port=port, socket=socket, start_timeout=start_timeout)

@@ -242,7 +242,7 @@ class AsyncSubscription:
     """An iterator of events from a position on; notifications wake it, polling is the fallback."""
 
     def __init__(self, log: AsyncEventLog, position: Position, limit: int) -> None:
-        self.position = position  # of the last event that was returned
+        self.position: Position = position  # of the last event that was returned
         self._log = log
         self._limit = limit
         self._read: deque[Event] = deque()

@@ -243,7 +243,7 @@ class Subscription:
     """An iterator of events from a position on; notifications wake it, polling is the fallback."""
 
     def __init__(self, log: EventLog, position: Position, limit: int) -> None:
-        self.position = position  # of the last event that was returned
+        self.position: Position = position  # of the last event that was returned
         self._log = log
         self._limit = limit
         self._read: deque[Event] = deque()
