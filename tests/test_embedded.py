@@ -442,24 +442,3 @@ def test_the_guard_clears_unless_released(said: bytes, left: bool, tmp_path: Pat
 def test_the_guard_of_somebody_else_sees_its_owner_gone() -> None:
     """A guard whose parent is not the one it was told about takes it for dead."""
     assert guard.owner_is_gone(parent=-1)
-
-
-def test_the_pytest_plugin_gives_each_test_its_database(tmp_path: Path) -> None:
-    """A user's tests get a server for the session and an empty database each."""
-    (tmp_path / "test_it.py").write_text(
-        "import psycopg\n"
-        "def put(dsn, server):\n"
-        "    assert server.is_running\n"
-        "    with psycopg.connect(dsn) as c:\n"
-        "        c.execute('CREATE TABLE t (id int)')\n"
-        "def test_one(pgdual_dsn, pgdual_postgres): put(pgdual_dsn, pgdual_postgres)\n"
-        "def test_two(pgdual_dsn, pgdual_postgres): put(pgdual_dsn, pgdual_postgres)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "pgdual.testing", "--rootdir", tmp_path, tmp_path],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment(),
-    )
-    assert "2 passed" in done.stdout, done.stdout + done.stderr

@@ -154,15 +154,24 @@ class Postgres(Server):
             return f"postgresql://postgres@/{name}?host={quote(str(self.home), safe='')}&port={SOCKET_PORT}"
         return f"postgresql://postgres@{LOOPBACK}:{self.port}/{name}"
 
-    def create_database(self, name: str) -> str:
-        """Create an empty database and return its DSN.
+    def create_database(self, name: str, template: str | None = None) -> str:
+        """Create a database, empty or a copy of *template*, and return its DSN.
 
         Raises:
             psycopg.errors.DuplicateDatabase: It exists.
+            psycopg.errors.ObjectInUse: Somebody is connected to the template.
         """
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        copied = sql.SQL(" TEMPLATE {}").format(sql.Identifier(template)) if template else sql.SQL("")
+        self._say(sql.SQL("CREATE DATABASE {}{}").format(sql.Identifier(name), copied))
         return self._dsn(name)
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database, if it is there, connected clients or not."""
+        self._say(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def _say(self, statement: sql.Composed) -> None:
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute(statement)
 
     @property
     def _log(self) -> Path:

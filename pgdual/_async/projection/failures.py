@@ -117,7 +117,7 @@ async def skip(database: AsyncDB, projector: str, aggregate_id: str) -> int:
     """
     async with database.transaction() as tx:
         version: Any = await tx.fetchval(_SKIP, projector, aggregate_id)
-        _some(0 if version is None else 1, database, projector, aggregate_id)
+        _some(bool(version), database, projector, aggregate_id)
         await tx.execute(PASSED, projector, aggregate_id, version)
     return int(version)
 

@@ -118,7 +118,7 @@ def skip(database: DB, projector: str, aggregate_id: str) -> int:
     """
     with database.transaction() as tx:
         version: Any = tx.fetchval(_SKIP, projector, aggregate_id)
-        _some(0 if version is None else 1, database, projector, aggregate_id)
+        _some(bool(version), database, projector, aggregate_id)
         tx.execute(PASSED, projector, aggregate_id, version)
     return int(version)
 
