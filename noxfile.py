@@ -94,6 +94,14 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the pages into `site`, where a warning is an error; `-- serve` shows them while you write."""
+    session.install("-e", ".[docs]")
+    command = session.posargs or ["build", "--strict", "--clean"]
+    session.run("mkdocs", *command, env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure against the peers and draw bench/report/index.html; `-- --help` says what can be asked for."""
     session.install(".[bench]")
