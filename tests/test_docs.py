@@ -84,7 +84,11 @@ def outcomes(main_server: Postgres, vb_server: Postgres, tmp_path_factory: pytes
     names = ("tradecore.sql", "tradecore_vb.sql")
     schemas = {dsn: (SCHEMAS / name).read_text("utf-8") for dsn, name in zip(dsns, names, strict=True)}
     command = [sys.executable, "-P", "-W", "error", "-m", "tests.documents"]
-    given = {"POSTGRES_DSN": dsns[0], "VB_POSTGRES_DSN": dsns[1]}
+    few = {
+        "PG_POOL_MIN_SIZE": "1",
+        "VB_PG_POOL_MIN_SIZE": "1",
+    }  # a program lives for some tens of milliseconds
+    given = {"POSTGRES_DSN": dsns[0], "VB_POSTGRES_DSN": dsns[1], **few}
     done = run(command, ROOT, json.dumps({"schemas": schemas, "programs": programs}), given)
     assert done.returncode == 0, done.stderr
     return dict(zip((block.name for block in PROGRAMS), json.loads(done.stdout), strict=True))
