@@ -65,13 +65,13 @@ def core(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the whole suite on the Python that runs nox."""
-    pytest(session)
+    pytest(session, options=("-n", "auto"))
 
 
 @nox.session(python=[version for version in SUPPORTED if answers(version)])
 def tests_all(session: nox.Session) -> None:
     """Run the whole suite on every supported Python this machine has."""
-    pytest(session)
+    pytest(session, options=("-n", "auto"))
 
 
 @nox.session

@@ -32,7 +32,7 @@ def test_the_first_two_commands_are_demo_and_tests() -> None:
         assert command.count("\n") == 1
         assert command.startswith("python3 -m venv .venv && .venv/bin/pip install ")
     assert demo.endswith(" .venv/bin/pgdual demo\n")
-    assert tests.endswith(" .venv/bin/python -m pytest -q\n")
+    assert tests.endswith(" .venv/bin/python -m pytest -q -n auto\n")
 
 
 @pytest.mark.parametrize("document", [".ci/run", "CONTRIBUTING.md"])

@@ -75,7 +75,10 @@ class AsyncTransaction(AsyncBulk):
         try:
             if outer is None:
                 database = self._database
-                self._enter(database._fleet_now() or await database._ready_fleet(), grip)
+                fleet = database._fleet_now() or await database._ready_fleet()
+                self._enter(fleet, grip)
+                if fleet.leak_after is not None:
+                    self._hold = fleet.watch.hold("transaction")
             else:
                 await self._enter_inside(outer)
             self._frame = SCOPE.enter(self._database, self, me, grip)
@@ -90,8 +93,6 @@ class AsyncTransaction(AsyncBulk):
         session.grip, session.owner = grip, self.owner
         if self._once and not self._readonly:
             session.ask_with(self._statements)
-        if fleet.leak_after is not None:
-            self._hold = fleet.watch.hold("transaction")
 
     async def _enter_inside(self, outer: AsyncTransaction) -> None:
         outer._check_open()

@@ -76,7 +76,10 @@ class Transaction(Bulk):
         try:
             if outer is None:
                 database = self._database
-                self._enter(database._fleet_now() or database._ready_fleet(), grip)
+                fleet = database._fleet_now() or database._ready_fleet()
+                self._enter(fleet, grip)
+                if fleet.leak_after is not None:
+                    self._hold = fleet.watch.hold("transaction")
             else:
                 self._enter_inside(outer)
             self._frame = SCOPE.enter(self._database, self, me, grip)
@@ -91,8 +94,6 @@ class Transaction(Bulk):
         session.grip, session.owner = grip, self.owner
         if self._once and not self._readonly:
             session.ask_with(self._statements)
-        if fleet.leak_after is not None:
-            self._hold = fleet.watch.hold("transaction")
 
     def _enter_inside(self, outer: Transaction) -> None:
         outer._check_open()

@@ -20,7 +20,10 @@ from pgdual.cli.reach import columns
 from pgdual.errors import ProjectionError, UndefinedTable, UsageError
 from pgdual.sync import DB, Client, projection_failures, projection_status, retry_projection, skip_projection
 
-app = typer.Typer(no_args_is_help=True, help="Projections: events into read models.")
+app: typer.Typer = typer.Typer(
+    no_args_is_help=True,
+    help="Projections: events into read models.\n\nExample: pgdual projections status",
+)
 STATUS = ("projection", "checkpoint", "events after it")
 FAILED = ("failed", "aggregate", "version", "event", "tries", "at", "error")
 Database = Annotated[str, typer.Option("--database", "-d", help="The database.")]
