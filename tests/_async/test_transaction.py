@@ -116,7 +116,7 @@ async def test_what_follows_an_error_names_it(db: AsyncDB, main_dsn: str) -> Non
 async def test_a_swallowed_loss_is_named(db: AsyncDB, main_dsn: str) -> None:
     """T1: a block that swallowed the loss of its connection and ends well raises, too."""
     with pytest.raises(TransactionFailedError, match="pg_terminate_backend"):
-        async with db.transaction():
+        async with db.transaction(replay=False):
             with contextlib.suppress(DatabaseError):
                 await db.execute("select pg_terminate_backend(pg_backend_pid())")
 

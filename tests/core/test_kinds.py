@@ -67,6 +67,7 @@ READS = """
     select 'f(1)' || "f" || $f$f(1)$f$ from "t(1)"
     select a -> 'b', a ->> 'c', a ? 'd', a #> '{e}', a @> '{}', a %s, a % 2 from t
     select a operator(pg_catalog.+) b
+    select 1 from t join u on (1) operator(pg_catalog.=) 1
     select random(), clock_timestamp(), pg_sleep(0), gen_random_uuid(), pg_total_relation_size('t')
     select current_setting('x'), to_char(now(), 'YYYY'), jsonb_agg(to_jsonb(t)) from t
     select string_agg(a, ',' order by a) from t t
@@ -155,6 +156,7 @@ WRITES = """
     select * from json_table(columns(1), '$' columns (a int path '$'))
     select json_object(key 'a' value f(1)), json_objectagg(key f(1) value 2)
     select a operator(s.+) b
+    select (a) operator(s.+) b
     select query_to_xml('delete from t', true, true, '')
     select ts_stat('select 1'), setseed(1)
     select nextval('s')
