@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import psycopg
 from psycopg import sql
@@ -26,8 +25,7 @@ _BEAT = 10.0  # seconds between looks at whether the listener was closed
 _logger = logging.getLogger("pgdual.listen")
 
 
-@dataclass(frozen=True)
-class Notification:
+class Notification(NamedTuple):
     """What somebody sent with NOTIFY or `pg_notify`."""
 
     channel: str
@@ -35,8 +33,7 @@ class Notification:
     pid: int  # the server's process that sent it
 
 
-@dataclass(frozen=True)
-class Gap:
+class Gap(NamedTuple):
     """The connection was lost and is back: notifications of the time between are lost."""
 
     seconds: float  # how long nobody listened

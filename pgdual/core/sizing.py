@@ -8,8 +8,7 @@ and no lock is needed. A permit on its way counts as held: the figures err on th
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from weakref import ref
 
 from pgdual.errors import ConfigurationError, UsageError
@@ -134,8 +133,7 @@ def _first(living: list[ref[Share]]) -> Share | None:
     return next((share for each in tuple(living) if (share := each()) is not None), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
+class Server(NamedTuple):
     """What a server has to give: its limit, what of it is kept for superusers, what others hold now."""
 
     max_connections: int
@@ -148,8 +146,7 @@ class Server:
         return self.max_connections - self.reserved - self.others
 
 
-@dataclass(frozen=True, slots=True)
-class Pool:
+class Pool(NamedTuple):
     """The pool of one database: of a host, of each of its workers, and of all of them."""
 
     database: str
@@ -159,8 +156,7 @@ class Pool:
     variable: str
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """Whether the pools of *workers* fit a server, by the guide's formula; *changes* say what to do."""
 
     pools: tuple[Pool, ...]

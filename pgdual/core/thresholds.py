@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import ceil, inf
 from typing import Any, NamedTuple
 
@@ -47,8 +46,7 @@ class Line(NamedTuple):
     fields: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(NamedTuple):
     """When a line is due; seconds, and a share of the pool.
 
     Args:

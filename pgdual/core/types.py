@@ -109,8 +109,14 @@ class Types:
 
     def refresh(self) -> None:
         """Take up adapters that were registered since."""
-        self.forgiving: AdaptersMap = forgiving(self.adapters)
+        self._forgiving: AdaptersMap | None = None
         self._by_value = NewTransformer(self)
+
+    @property
+    def forgiving(self) -> AdaptersMap:
+        """The adapters for a result that these refuse."""
+        made = self._forgiving = self._forgiving or forgiving(self.adapters)
+        return made
 
     def result_format(self, oids: Iterable[int]) -> int:
         """Return 1 (binary) if every column's type has a binary loader, else 0 (text) (Q6).
