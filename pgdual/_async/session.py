@@ -154,9 +154,11 @@ class AsyncSession(AsyncStatements):
                 if wire is not None and wire.settling is not None:
                     await wire.settle()
                 self._check_wire()
+                wire = self.wire  # which is taken away from who does not answer in time
                 return str(await act(job))
             except INTERRUPTS:
-                self.wire.forsake(job)
+                if wire is not None:
+                    wire.forsake(job)
                 raise
             except Exception as error:
                 if again is None:

@@ -28,7 +28,7 @@ from .answer import Answer, LateAnswer, give
 from .runtime import GRACE, within
 
 # How long a cancelled statement may keep its caller past the deadline before the socket is closed (D2).
-PATIENCE = 0.2  # seconds
+PATIENCE = 0.15  # seconds
 BATCH = 500  # rows of an executemany between two looks at the socket; source: bench row 11
 
 

@@ -155,9 +155,11 @@ class Session(Statements):
                 if wire is not None and wire.settling is not None:
                     wire.settle()
                 self._check_wire()
+                wire = self.wire  # which is taken away from who does not answer in time
                 return str(act(job))
             except INTERRUPTS:
-                self.wire.forsake(job)
+                if wire is not None:
+                    wire.forsake(job)
                 raise
             except Exception as error:
                 if again is None:
