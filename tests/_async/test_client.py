@@ -57,19 +57,21 @@ async def test_a_client_that_cannot_open_closes_again(main_dsn: str) -> None:
 
 async def test_closing_waits_for_calls(main_dsn: str) -> None:
     """P4: closing waits for a call and for a transaction in flight, up to the grace period."""
-    client = client_of(main=main_dsn, close_grace=5)
+    client = client_of(main=main_dsn, close_grace=5, pool_min_size=2)
     db = client["main"]
     await db.execute("create table t (id int)")
 
     async def block() -> int:
         async with db.transaction() as tx:
             await tx.execute("insert into t values (1)")
-            await tx.fetch("select pg_sleep(0.3)")
+            await tx.fetch("select pg_sleep(0.8)")
             await tx.execute("insert into t values (2)")
         return 2
 
-    async with spawn(block) as working, spawn(lambda: db.fetchval("select 1 from pg_sleep(0.3)")) as reading:
-        await wait_until(lambda: len({row[0] for row in left_open(main_dsn)}) == 2)
+    async with spawn(block) as working, spawn(lambda: db.fetchval("select 1 from pg_sleep(0.8)")) as reading:
+        await wait_until(
+            lambda: sum("pg_sleep" in row[2] for row in left_open(main_dsn) if row[1] == "active") == 2
+        )
         await client.close()
         assert await working.result() == 2
         assert await reading.result() == 1
