@@ -1,4 +1,4 @@
-"""How far a backfill has come: a bar for who watches, a plain line now and then for a log."""
+"""How far long work has come: a bar for who watches; of a backfill, a plain line now and then for a log."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
 
 EVERY = 10.0  # seconds between two lines
 Tell = Callable[[Any], None]
@@ -23,15 +24,21 @@ def teller() -> Iterator[Tell]:
     if not console.is_terminal:
         yield _lines()
         return
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}")
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None, said="")
+    with bar(console, "") as move:
 
         def tell(state: Any) -> None:
             total = max(state.total, state.rows)
-            bar.update(task, description=state.name, completed=state.rows, total=total, said=said(state))
+            move(description=state.name, completed=state.rows, total=total, said=said(state))
 
         yield tell
+
+
+@contextmanager
+def bar(console: Console, name: str, *columns: ProgressColumn) -> Iterator[Callable[..., None]]:
+    """Show a bar, then *columns* and words; yield what moves it: `completed`, `total`, what is `said`."""
+    text, words = TextColumn("{task.description}"), TextColumn("{task.fields[said]}")
+    with Progress(text, BarColumn(), *columns, words, console=console, transient=True) as shown:
+        yield partial(shown.update, shown.add_task(name, total=None, said=""))
 
 
 def _lines() -> Tell:

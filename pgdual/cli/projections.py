@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.progress import MofNCompleteColumn
 
 from pgdual import aio, sync
 from pgdual.cli.errors import told
+from pgdual.cli.progress import bar
 from pgdual.cli.reach import columns
 from pgdual.errors import ProjectionError, UndefinedTable, UsageError
 from pgdual.sync import DB, Client, projection_failures, projection_status, retry_projection, skip_projection
@@ -163,16 +166,10 @@ def _bar(projection: str) -> Iterator[Callable[[Any], None] | None]:
     if not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    shown = [TextColumn(projection), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}")]
-    with Progress(*shown, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(projection, total=None, pace="")
+    with bar(Console(stderr=True), projection, MofNCompleteColumn()) as move:
 
         def tell(state: Any) -> None:
             left = "" if state.left == inf else f", {state.left:.0f} s left"
-            pace = f"{state.rate:,.0f} events/s{left}"
-            progress.update(task, completed=state.done, total=state.total, pace=pace)
+            move(completed=state.done, total=state.total, said=f"{state.rate:,.0f} events/s{left}")
 
         yield tell
