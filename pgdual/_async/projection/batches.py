@@ -23,7 +23,7 @@ from pgdual.core.projection import START, Event, Position, Projector
 from pgdual.core.track import SLICES, is_broken, is_conflict, is_trouble, parts_of, slice_of, waves
 from pgdual.errors import ProjectionError
 
-from .failures import KEEP, WAITING, words_of
+from .failures import WAITING, keep, words_of
 from .log import SOON
 
 CONFLICTS = 5  # times that a slice is tried again alone
@@ -219,12 +219,8 @@ class AsyncProjection:
         blocked = {row[0] for row in await tx.fetch(_BLOCKED, self.name, aggregates)}
         for event in events:
             if event.aggregate_id in blocked:
-                await self._keep(tx, event, WAITING, 0)
+                await keep(tx, self.name, event, WAITING, 0)
         return [event for event in events if event.aggregate_id not in blocked] if blocked else events
-
-    async def _keep(self, tx: Any, event: Event, error: str, tries: int) -> None:
-        values = (event.event_id, event.event_type, event.timestamp, event.json(), error, tries)
-        await tx.execute(KEEP, self.name, event.aggregate_id, event.version, *values)
 
     async def _park(self, slices: list[int], event: Event, error: Exception) -> None:
         """Keep an event that has failed alone, and go past it."""
@@ -232,7 +228,7 @@ class AsyncProjection:
             moved, left = await self._locked(tx, slices, [event])
             if not left:
                 return
-            await self._keep(tx, event, words_of(error), 1)
+            await keep(tx, self.name, event, words_of(error), 1)
             await tx.fetchval(_MOVE, self.name, moved, *event.position, event.timestamp)
         self._meter.failures += 1
         _logger.warning(

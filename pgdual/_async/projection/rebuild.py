@@ -24,7 +24,7 @@ from pgdual.errors import ProjectionError
 
 from . import fresh
 from .batches import CONFLICTS, POSITIONS, START_SLICES, AsyncProjection
-from .failures import KEEP, WAITING, words_of
+from .failures import WAITING, keep, words_of
 from .log import AsyncEventLog
 from .registry import REGISTRY
 from .retries import AsyncRetries
@@ -312,5 +312,4 @@ class AsyncRebuild:
 
     async def _keep(self, tx: Any, event: Event, error: str, tries: int) -> None:
         self._blocked.add(event.aggregate_id)
-        values = (event.event_id, event.event_type, event.timestamp, event.json(), error, tries)
-        await tx.execute(KEEP, self._key, event.aggregate_id, event.version, *values)
+        await keep(tx, self._key, event, error, tries)

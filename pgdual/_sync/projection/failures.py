@@ -48,7 +48,7 @@ DELETE FROM projection_failures WHERE projector = $1 AND aggregate_id = $2 AND v
     SELECT min(version) FROM projection_failures WHERE projector = $1 AND aggregate_id = $2
 ) RETURNING version
 """
-KEEP = """
+_KEEP = """
 INSERT INTO projection_failures
 (projector, aggregate_id, version, event_id, event_type, occurred_at, data, error, tries)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING
@@ -65,6 +65,12 @@ _logger = logging.getLogger("pgdual.projection")
 def words_of(error: BaseException) -> str:
     """Return an error as it is kept."""
     return f"{type(error).__name__}: {error}".replace("\0", "")[:LONGEST]
+
+
+def keep(tx: Any, projection: str, event: Event, error: str, tries: int) -> None:
+    """Keep an event of an ASYNC projection, in the transaction that goes past it."""
+    values = (event.event_id, event.event_type, event.timestamp, event.json(), error, tries)
+    tx.execute(_KEEP, projection, event.aggregate_id, event.version, *values)
 
 
 def record(database: DB, projector: str, event: Event, error: Exception) -> None:

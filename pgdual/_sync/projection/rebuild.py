@@ -25,7 +25,7 @@ from pgdual.errors import ProjectionError
 
 from . import fresh
 from .batches import CONFLICTS, POSITIONS, START_SLICES, Projection
-from .failures import KEEP, WAITING, words_of
+from .failures import WAITING, keep, words_of
 from .log import EventLog
 from .registry import REGISTRY
 from .retries import Retries
@@ -313,5 +313,4 @@ class Rebuild:
 
     def _keep(self, tx: Any, event: Event, error: str, tries: int) -> None:
         self._blocked.add(event.aggregate_id)
-        values = (event.event_id, event.event_type, event.timestamp, event.json(), error, tries)
-        tx.execute(KEEP, self._key, event.aggregate_id, event.version, *values)
+        keep(tx, self._key, event, error, tries)
