@@ -99,9 +99,9 @@ async def run(fleet: AsyncFleet, job: Job, timeout: float | Default | None) -> A
 
 async def _in_line(fleet: AsyncFleet, job: Job) -> Any:
     # D1: another try has an acquire clock of its own, and all tries of the statement together have one.
-    begun = min(now(), job.deadline - fleet.acquire_timeout) if job.tries else job.started
+    begun, until = (now(), job.deadline) if job.tries else (job.started, inf)
     try:
-        wire = await fleet.acquire(job.statement, begun)
+        wire = await fleet.acquire(job.statement, begun, until)
     except PoolTimeoutError as error:
         if now() >= job.deadline:
             text = f"{_where(fleet.name, job)}: {error}, for another try within the time limit"

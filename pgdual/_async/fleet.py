@@ -6,6 +6,7 @@ they come from and go to. `core.lanes` decides which wire a call takes; here is 
 
 from __future__ import annotations
 
+from math import inf
 from random import random
 from typing import Any
 
@@ -56,8 +57,11 @@ class AsyncFleet(AsyncRecovery):
         """Return an idle wire for a transaction or a borrower, or None to wait for one."""
         return self.lanes.take(read_only=False)
 
-    async def acquire(self, statement: Statement | None, started: float) -> Any:
+    async def acquire(self, statement: Statement | None, started: float, until: float = inf) -> Any:
         """Wait in line for a wire, as the acquire clock allows, which began at *started* (D1).
+
+        Args:
+            until: Monotonic seconds; what it is for does not wait past this either.
 
         Raises:
             PoolTimeoutError: No wire came free in time.
@@ -68,7 +72,8 @@ class AsyncFleet(AsyncRecovery):
         # Made before it stands in line, so that an interruption from there on takes it out again (D4).
         turn = Turn(is_slow or service is None, slow=is_slow)
         try:
-            wire = self._line_up(statement, turn) or await turn.wait(started + self.acquire_timeout - now())
+            limit = min(started + self.acquire_timeout, until)
+            wire = self._line_up(statement, turn) or await turn.wait(limit - now())
         except INTERRUPTS:
             self._give_up(turn)
             raise

@@ -126,7 +126,7 @@ class AsyncReplay:
         if cause is Failure.STANDBY:
             fleet.evict(old)
             old.lose(psycopg.OperationalError("the server is a standby now"))
-        wire = fleet.place_alone() or await fleet.acquire(None, min(now(), deadline - fleet.acquire_timeout))
+        wire = fleet.place_alone() or await fleet.acquire(None, now(), deadline)
         if self.is_stopped:
             wire.release()
         self._check_stopped()

@@ -97,7 +97,7 @@ class AsyncStatements:
             while True:
                 wire, pending, fresh = self.wire, self.pending, not self.begun
                 if wire is None:
-                    wire = await self._take_wire(min(job.started, self.until - fleet.acquire_timeout))
+                    wire = await self._take_wire(job.started)
                     moment = now()
                 if not job.tries:  # D1: the command clock begins when there is a wire, and all tries have one
                     job.deadline = moment + limit
@@ -184,7 +184,7 @@ class AsyncStatements:
         if not fleet.breaker.is_closed:
             fleet.admit(self)  # B3: a transaction that has its wire goes on
         try:
-            wire = self.wire = fleet.place_alone() or await fleet.acquire(None, started)
+            wire = self.wire = fleet.place_alone() or await fleet.acquire(None, started, self.until)
         except CUTS:
             fleet.recover(self)
             raise

@@ -78,7 +78,7 @@ class AsyncSupply(AsyncConnector):
         self._giving: Counter[str] = Counter()  # how many are on their way to give a wire up, by what for
         self._connections: WeakSet[Any] = WeakSet()
 
-    async def acquire(self, statement: Any, started: float) -> Any:
+    async def acquire(self, statement: Any, started: float, until: float = inf) -> Any:
         """Wait in line for a wire."""
         raise NotImplementedError
 

@@ -79,7 +79,7 @@ class Supply(Connector):
         self._giving: Counter[str] = Counter()  # how many are on their way to give a wire up, by what for
         self._connections: WeakSet[Any] = WeakSet()
 
-    def acquire(self, statement: Any, started: float) -> Any:
+    def acquire(self, statement: Any, started: float, until: float = inf) -> Any:
         """Wait in line for a wire."""
         raise NotImplementedError
 
