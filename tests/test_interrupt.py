@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextvars
 import signal
 import threading
@@ -9,8 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import psycopg
 import pytest
 
+from pgdual._sync import runtime
 from pgdual.sync import DB
 
 from ._sync.clients import at_rest, client_of, left_open, outside, pids
@@ -84,10 +87,11 @@ COPIES: dict[str, Callable[[DB], object]] = {
     "in": lambda db: db.copy_in("t", [(1,)]),
     "many": lambda db: db.insert_many("t", [(n,) for n in range(1500)]),
     "out": lambda db: db.copy_out("select 1 from pg_sleep(30)", lambda _: None),
+    "long out": lambda db: db.copy_out("select generate_series(1, 100_000)", lambda _: None),
 }
 
 
-@pytest.mark.parametrize("kind", COPIES)
+@pytest.mark.parametrize("kind", ["in", "many", "out"])
 def test_ctrl_c_in_a_copy(blocking: DB, main_dsn: str, kind: str) -> None:
     """D4: Ctrl-C ends a COPY, on the server too; nothing stays of it, and its connection is used again."""
     outside(main_dsn, SLOW)
@@ -97,6 +101,39 @@ def test_ctrl_c_in_a_copy(blocking: DB, main_dsn: str, kind: str) -> None:
     assert left_open(main_dsn) == []
     assert blocking.fetchval("select pg_backend_pid()") == pid
     assert blocking.fetchval("select count(*) from t") == 0
+
+
+@pytest.mark.parametrize("kind", ["in", "many", "long out"])
+def test_ctrl_c_as_a_copy_begins(blocking: DB, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """D4: Ctrl-C as psycopg has begun a COPY, which nobody there ends yet, leaves its connection usable."""
+    interrupts = iter([KeyboardInterrupt()])
+
+    def begin(_: object) -> None:
+        raise next(interrupts)
+
+    pid = blocking.fetchval("select pg_backend_pid()")
+    with monkeypatch.context() as patched:
+        patched.setattr(psycopg.Copy, "_enter", begin)
+        with pytest.raises(KeyboardInterrupt):
+            COPIES[kind](blocking)
+    assert blocking.fetchval("select pg_backend_pid()") == pid
+    assert blocking.fetchval("select count(*) from t") == 0
+
+
+def test_ctrl_c_between_the_workers_of_a_backfill() -> None:
+    """D4: Ctrl-C as a guarded method begins comes out as what it is, and lets the others in."""
+
+    class Guarded(runtime.Guarded):
+        @runtime.critical
+        def cut(self) -> None:
+            self.lock.acquire()
+            raise KeyboardInterrupt
+
+    guarded = Guarded()
+    with pytest.raises(KeyboardInterrupt):
+        guarded.cut()
+    with concurrent.futures.ThreadPoolExecutor() as others:
+        assert others.submit(guarded.lock.acquire, timeout=1).result()
 
 
 def test_ctrl_c_in_a_transaction(blocking: DB, main_dsn: str) -> None:

@@ -20,7 +20,8 @@ from pgdual.core.types import Types
 from pgdual.errors import ClientClosedError, ConfigurationError
 from pgdual.settings import DatabaseSettings
 
-from .runtime import GRACE, bounded, now
+from .connection import bounded
+from .runtime import GRACE, now
 
 # Source: pg_split_opts() in PostgreSQL's postinit.c: options end at white space that has no backslash.
 _SPLITS = re.compile(r"[\\ \t\n\v\f\r]")

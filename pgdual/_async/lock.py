@@ -79,6 +79,10 @@ class Once:
         return self._locks.setdefault(home, asyncio.Lock())
 
 
+class Guarded:
+    """A base of what has methods that are `critical`."""
+
+
 def critical(method: F) -> F:
     """Leave *method* as it is: nothing runs in between on an event loop."""
     return method

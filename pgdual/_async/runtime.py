@@ -15,14 +15,11 @@ from time import monotonic
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-import psycopg
-from psycopg.adapt import AdaptersMap
 from psycopg_pool import AsyncConnectionPool
 from psycopg_pool._acompat import AEvent
 from psycopg_pool.abc import ACT
 from psycopg_pool.pool_async import AddConnection
 
-from pgdual.core.libpq import CONNECTING, shut_down, unless_closed
 from pgdual.core.scope import Scope
 from pgdual.errors import UsageError
 
@@ -41,6 +38,7 @@ CUTS: tuple[type[BaseException], ...] = ()  # a task is not interrupted between 
 Guard = object  # nothing to guard: see `critical`
 sleep = asyncio.sleep
 Lock, Once, grab, hold = lock.Lock, lock.Once, lock.grab, lock.hold
+Guarded = lock.Guarded
 critical, gripped, unlock = lock.critical, lock.gripped, lock.unlock
 _TASKS: set[asyncio.Task[Any]] = set()
 _FLEETS: WeakSet[Any] = WeakSet()
@@ -49,42 +47,6 @@ PAUSE = 0.5  # seconds
 _ABANDONED: list[Any] = []
 # How long what must not be left half done may go on after the caller was cancelled (D4).
 GRACE = 5.0  # seconds
-
-
-class Connection(psycopg.AsyncConnection[Any]):
-    """psycopg's connection, which tells its fleet why it could not be made."""
-
-    backend: tuple[int, str] | None = None  # the server's process: its number, and when it began
-
-    @classmethod
-    async def connect(cls, conninfo: str = "", *, fleet: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        """Connect as psycopg does; *fleet* hears of it, or of why it failed before the pool tries again."""
-        started = now()
-        CONNECTING.set(fleet)
-        try:
-            connection = await super().connect(conninfo, **kwargs)
-        except Exception as error:
-            fleet.not_connected(error)
-            raise error.with_traceback(None)  # noqa: B904 - psycopg's frames would keep the socket open
-        fleet.connected(connection, now() - started)
-        return connection
-
-    @classmethod
-    def _connect_gen(cls, conninfo: str = "") -> Any:
-        return unless_closed(super()._connect_gen(conninfo))
-
-    def renew(self, context: Any) -> None:
-        """Be as newly connected, in autocommit, with the adapters of *context*: nothing lent stays (L7).
-
-        psycopg has no way to say so; what a connection is besides the session is set in its __init__.
-        """
-        base: Any = psycopg.AsyncConnection
-        base.__init__(self, self.pgconn)
-        self._adapters = AdaptersMap(context.adapters)
-        self._autocommit = True
-
-    def __del__(self, _: Any = None) -> None:
-        """Say nothing: a connection that a dead loop leaves behind is no mistake of the user's (P4)."""
 
 
 class Pool(AsyncConnectionPool[ACT]):
@@ -311,15 +273,6 @@ async def limited(seconds: float, function: Callable[..., Awaitable[T]], *args: 
     """Run *function* in this task; past *seconds* it is cancelled, and TimeoutError raised."""
     async with asyncio.timeout(max(seconds, 0)):
         return await function(*args)
-
-
-async def bounded(seconds: float, connection: Any, function: Callable[..., Any], *args: Any) -> Any:
-    """Run *function*, which talks on *connection*: past *seconds* it hears that the connection ended."""
-    handle = asyncio.get_running_loop().call_later(seconds, shut_down, connection.pgconn)
-    try:
-        return await function(*args)
-    finally:
-        handle.cancel()
 
 
 async def together(calls: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:

@@ -21,9 +21,10 @@ from pgdual.environment import spellings
 from pgdual.errors import ConfigurationError, PoolTimeoutError, SchemaLockError, UsageError
 from pgdual.settings import DatabaseSettings
 
+from .connection import AsyncBounded, bounded
 from .connector import AsyncConnector
 from .db import AsyncDB
-from .runtime import GRACE, PAUSE, SCOPE, bounded, now, owner, sleep, within
+from .runtime import GRACE, PAUSE, SCOPE, now, owner, sleep, within
 from .schema_queue import AsyncQueue
 
 LOCK: Final = 0x706764_75616C  # "pgdual": of all that use advisory locks in this database, us
@@ -277,7 +278,7 @@ class AsyncDirect:
     async def _connect(self, deadline: float) -> Any:
         while True:
             try:
-                return await psycopg.AsyncConnection.connect(self._connector.conninfo(), autocommit=True)
+                return await AsyncBounded.connect(self._connector.conninfo(), autocommit=True)
             except psycopg.OperationalError as error:
                 if is_final(error) or now() + PAUSE > deadline:
                     raise

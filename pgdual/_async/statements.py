@@ -27,7 +27,6 @@ from pgdual.errors import (
 )
 
 from .call import DEFAULT, explain, is_late, limit_of
-from .clock import AsyncClock
 from .queries import Timeout
 from .replay import AsyncReplay
 from .runtime import CUTS, INTERRUPTS, grab, now, owner
@@ -249,12 +248,12 @@ class AsyncStatements:
     async def lent(
         self, block: Any, statement: Statement, work: Any, is_limited: bool, timeout: Timeout
     ) -> Any:
-        """Return what `work(connection, clock)` does on psycopg's connection, in turn; replay is off then.
+        """Return what `work(connection)` does on psycopg's connection, in turn; replay is off then.
 
         Args:
             statement: What it says there.
             is_limited: The server's limit for a statement stays; else it is off until the end.
-            timeout: Seconds for each part that it begins on the clock.
+            timeout: Seconds for each part of it, which `connection.begin()` begins.
         """
         self.log.turn_off(f"what {statement.verb} says is not kept")
         limit = limit_of(self.fleet, timeout)
@@ -266,22 +265,18 @@ class AsyncStatements:
             if not is_limited and not self.fleet.pooled:
                 await self.fleet.step(self.wire, command(raised(inf)), job.deadline)
             wire, job.deadline, self._feeder = self.wire, inf, owner()
-            clock = AsyncClock(await wire.lend(), limit)
+            connection = wire.connection
             try:
-                value = await work(wire.connection, clock)
-                await clock.stop()
-                if not clock.is_over:
-                    return value
+                await wire.lend()
+                connection.seconds = limit
+                connection.begin()
+                return await work(connection)
             except psycopg.Error:
-                await clock.stop()
-                if not clock.is_over:
+                if not connection.is_late:
                     raise
             finally:
                 self._feeder = None
-                try:
-                    await clock.stop()
-                finally:
-                    _regain(wire, clock)
+                await _regain(wire)
             raise QueryTimeoutError("a part of it was not answered within the time limit", "rolled back")
 
         return await self.perform(block, Job(STATUS, statement), DEFAULT, act)
@@ -362,12 +357,13 @@ class AsyncStatements:
         return error
 
 
-def _regain(wire: Any, clock: AsyncClock) -> None:
-    if clock.is_over:
+async def _regain(wire: Any) -> None:
+    if wire.connection.is_late:
         wire.lose(psycopg.OperationalError("the connection was closed at a time limit"))
     if wire.dead:
         return
     try:
+        await wire.connection.settle()
         wire.attach(is_over=False)
     except psycopg.Error as error:
         wire.lose(psycopg.OperationalError(f"the connection was left unusable: {error}"))

@@ -29,8 +29,9 @@ from pgdual.errors import ClientClosedError, PoolTimeoutError
 from pgdual.settings import DatabaseSettings
 
 from . import runtime
+from .connection import AsyncConnection
 from .connector import AsyncConnector
-from .runtime import DEPTH, Connection, Pool, background, critical, now
+from .runtime import DEPTH, Pool, background, critical, now
 from .watch import say
 from .wire import Wire
 
@@ -96,7 +97,7 @@ class AsyncSupply(AsyncConnector):
         self.pool = Pool(
             self,
             self.conninfo,
-            connection_class=Connection,
+            connection_class=AsyncConnection,
             kwargs={"autocommit": True, "context": self.types, "fleet": self},
             min_size=warm,
             max_size=max(warm, 1),

@@ -7,17 +7,19 @@ and put right by who was interrupted or by who finds it (D4).
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import wraps
 from types import MethodType
 from typing import Any, TypeVar
 from weakref import ref
 
-__all__ = ["CUTS", "critical", "gripped", "unlock"]
+__all__ = ["CUTS", "Guard", "Guarded", "critical", "gripped", "unlock"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 CUTS = (KeyboardInterrupt, SystemExit, GeneratorExit)  # what may strike between any two lines
+Guard = threading.RLock
 
 
 def critical(method: F) -> F:
@@ -109,6 +111,17 @@ def _locked_three(method: Callable[..., Any]) -> Callable[..., Any]:
             lock.release()
 
     return locked
+
+
+class Guarded:
+    """A base of what has methods that are `critical`, none of which hands out what must come back."""
+
+    def __init__(self) -> None:
+        self.lock = Guard()
+
+    def cut_short(self, _: Any) -> None:
+        """Let the next one in: this thread was interrupted in one of them (D4)."""
+        unlock(self.lock)
 
 
 def unlock(lock: Any) -> None:

@@ -14,13 +14,10 @@ from time import monotonic, sleep
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-import psycopg
-from psycopg.adapt import AdaptersMap
 from psycopg_pool import ConnectionPool
 from psycopg_pool.abc import CT
 from psycopg_pool.pool import AddConnection
 
-from pgdual.core.libpq import CONNECTING, shut_down, unless_closed
 from pgdual.core.scope import Scope
 
 from . import lock
@@ -32,15 +29,14 @@ __all__ = [
     "GRACE",
     "INTERRUPTS",
     "SCOPE",
-    "Connection",
     "Guard",
+    "Guarded",
     "Keeper",
     "Lock",
     "Once",
     "Pool",
     "Turn",
     "background",
-    "bounded",
     "check_home",
     "critical",
     "elsewhere",
@@ -71,49 +67,14 @@ DEPTH = 1  # a thread has its wire to itself: lanes are not shared
 CUTS = INTERRUPTS = lock.CUTS
 Lock = threading.Lock
 critical, gripped, unlock = lock.critical, lock.gripped, lock.unlock
-Guard = threading.RLock
+Guard = lock.Guard
+Guarded = lock.Guarded
 _FLEETS: WeakSet[Any] = WeakSet()
 # How long an attempt to connect waits for the next. Source: B1, service within 1 s of the server.
 PAUSE = 0.5  # seconds
 _ABANDONED: list[Any] = []
 # How long what must not be left half done may take.
 GRACE = 5.0  # seconds
-
-
-class Connection(psycopg.Connection[Any]):
-    """psycopg's connection, which tells its fleet why it could not be made."""
-
-    backend: tuple[int, str] | None = None  # the server's process: its number, and when it began
-
-    @classmethod
-    def connect(cls, conninfo: str = "", *, fleet: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        """Connect as psycopg does; *fleet* hears of it, or of why it failed before the pool tries again."""
-        started = now()
-        CONNECTING.set(fleet)
-        try:
-            connection = super().connect(conninfo, **kwargs)
-        except Exception as error:
-            fleet.not_connected(error)
-            raise error.with_traceback(None)  # noqa: B904 - psycopg's frames would keep the socket open
-        fleet.connected(connection, now() - started)
-        return connection
-
-    @classmethod
-    def _connect_gen(cls, conninfo: str = "") -> Any:
-        return unless_closed(super()._connect_gen(conninfo))
-
-    def renew(self, context: Any) -> None:
-        """Be as newly connected, in autocommit, with the adapters of *context*: nothing lent stays (L7).
-
-        psycopg has no way to say so; what a connection is besides the session is set in its __init__.
-        """
-        base: Any = psycopg.Connection
-        base.__init__(self, self.pgconn)
-        self._adapters = AdaptersMap(context.adapters)
-        self._autocommit = True
-
-    def __del__(self, _: Any = None) -> None:
-        """Say nothing: a connection that is open at the interpreter's exit is no mistake (P4)."""
 
 
 class Pool(ConnectionPool[CT]):
@@ -259,20 +220,6 @@ def within(seconds: float, function: Callable[..., T], *args: Any) -> T:
 def limited(seconds: float, function: Callable[..., T], *args: Any) -> T:
     """Run *function* to its end; its statements have a deadline, and a thread cannot be interrupted."""
     return function(*args)
-
-
-def bounded(seconds: float, connection: Any, function: Callable[..., T], *args: Any) -> T:
-    """Run *function*, which talks on *connection*: past *seconds* it hears that the connection ended.
-
-    psycopg waits without a deadline; a socket that is shut down ends its wait.
-    """
-    timer = threading.Timer(seconds, shut_down, (connection.pgconn,))
-    timer.daemon = True
-    timer.start()
-    try:
-        return function(*args)
-    finally:
-        timer.cancel()
 
 
 def together(calls: Sequence[Callable[[], T]]) -> list[T]:

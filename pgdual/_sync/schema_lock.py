@@ -22,9 +22,10 @@ from pgdual.environment import spellings
 from pgdual.errors import ConfigurationError, PoolTimeoutError, SchemaLockError, UsageError
 from pgdual.settings import DatabaseSettings
 
+from .connection import Bounded, bounded
 from .connector import Connector
 from .db import DB
-from .runtime import GRACE, PAUSE, SCOPE, bounded, now, owner, sleep, within
+from .runtime import GRACE, PAUSE, SCOPE, now, owner, sleep, within
 from .schema_queue import Queue
 
 LOCK: Final = 0x706764_75616C  # "pgdual": of all that use advisory locks in this database, us
@@ -278,7 +279,7 @@ class Direct:
     def _connect(self, deadline: float) -> Any:
         while True:
             try:
-                return psycopg.Connection.connect(self._connector.conninfo(), autocommit=True)
+                return Bounded.connect(self._connector.conninfo(), autocommit=True)
             except psycopg.OperationalError as error:
                 if is_final(error) or now() + PAUSE > deadline:
                     raise

@@ -28,7 +28,6 @@ from pgdual.errors import (
 )
 
 from .call import DEFAULT, explain, is_late, limit_of
-from .clock import Clock
 from .queries import Timeout
 from .replay import Replay
 from .runtime import CUTS, INTERRUPTS, grab, now, owner
@@ -250,12 +249,12 @@ class Statements:
     def lent(
         self, block: Any, statement: Statement, work: Any, is_limited: bool, timeout: Timeout
     ) -> Any:
-        """Return what `work(connection, clock)` does on psycopg's connection, in turn; replay is off then.
+        """Return what `work(connection)` does on psycopg's connection, in turn; replay is off then.
 
         Args:
             statement: What it says there.
             is_limited: The server's limit for a statement stays; else it is off until the end.
-            timeout: Seconds for each part that it begins on the clock.
+            timeout: Seconds for each part of it, which `connection.begin()` begins.
         """
         self.log.turn_off(f"what {statement.verb} says is not kept")
         limit = limit_of(self.fleet, timeout)
@@ -267,22 +266,18 @@ class Statements:
             if not is_limited and not self.fleet.pooled:
                 self.fleet.step(self.wire, command(raised(inf)), job.deadline)
             wire, job.deadline, self._feeder = self.wire, inf, owner()
-            clock = Clock(wire.lend(), limit)
+            connection = wire.connection
             try:
-                value = work(wire.connection, clock)
-                clock.stop()
-                if not clock.is_over:
-                    return value
+                wire.lend()
+                connection.seconds = limit
+                connection.begin()
+                return work(connection)
             except psycopg.Error:
-                clock.stop()
-                if not clock.is_over:
+                if not connection.is_late:
                     raise
             finally:
                 self._feeder = None
-                try:
-                    clock.stop()
-                finally:
-                    _regain(wire, clock)
+                _regain(wire)
             raise QueryTimeoutError("a part of it was not answered within the time limit", "rolled back")
 
         return self.perform(block, Job(STATUS, statement), DEFAULT, act)
@@ -363,12 +358,13 @@ class Statements:
         return error
 
 
-def _regain(wire: Any, clock: Clock) -> None:
-    if clock.is_over:
+def _regain(wire: Any) -> None:
+    if wire.connection.is_late:
         wire.lose(psycopg.OperationalError("the connection was closed at a time limit"))
     if wire.dead:
         return
     try:
+        wire.connection.settle()
         wire.attach(is_over=False)
     except psycopg.Error as error:
         wire.lose(psycopg.OperationalError(f"the connection was left unusable: {error}"))

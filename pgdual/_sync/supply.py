@@ -30,8 +30,9 @@ from pgdual.errors import ClientClosedError, PoolTimeoutError
 from pgdual.settings import DatabaseSettings
 
 from . import runtime
+from .connection import Connection
 from .connector import Connector
-from .runtime import DEPTH, Connection, Pool, background, critical, now
+from .runtime import DEPTH, Pool, background, critical, now
 from .watch import say
 from .wire import Wire
 

@@ -24,7 +24,8 @@ from pgdual.core.pipeline import Pipeline, check_returned, is_incident
 from pgdual.core.statement import Kind
 from pgdual.errors import QueryTimeoutError
 
-from .runtime import GRACE, bounded
+from .connection import bounded
+from .runtime import GRACE
 
 # How long a cancelled statement may keep its caller past the deadline before the socket is closed (D2).
 PATIENCE = 0.5  # seconds

@@ -19,7 +19,8 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg.pq import PGconn
+from psycopg import generators
+from psycopg.pq import ExecStatus, PGconn
 
 from pgdual.errors import ClientClosedError
 
@@ -73,6 +74,22 @@ def unless_closed(connecting: Generator[T, int, Any]) -> Generator[T, int, Any]:
             step = connecting.send(ready)
         except StopIteration as end:
             return end.value
+
+
+def emptied(pgconn: Any) -> Generator[Any, int, None]:
+    """End the COPY that is open on *pgconn*, and drop what the server still says; these are psycopg's steps.
+
+    Raises:
+        psycopg.Error: The connection is lost, or the server says how a COPY to here has ended.
+    """
+    yield from generators.send(pgconn)
+    while (result := (yield from generators.fetch(pgconn))) is not None:
+        if result.status == ExecStatus.COPY_IN:
+            pgconn.put_copy_end(b"interrupted")
+            yield from generators.send(pgconn)
+        elif result.status == ExecStatus.COPY_OUT:
+            while isinstance((yield from generators.copy_from(pgconn)), memoryview):
+                pass
 
 
 def is_news(record: logging.LogRecord) -> bool:

@@ -48,11 +48,11 @@ class Pace(NamedTuple):
                 raise UsageError(f"{name}={seconds!r}: give seconds above 0")
 
 
-class AsyncRun:
+class AsyncRun(runtime.Guarded):
     """One run of a backfill: its parts, in as many workers as it may have."""
 
     def __init__(self, database: Any, plan: Plan, key: str, pace: Pace) -> None:
-        self.lock = runtime.Guard()
+        super().__init__()
         self.database = database
         self.plan = plan
         self.key = key

@@ -12,12 +12,10 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import psycopg
-from psycopg.pq import TransactionStatus
 from psycopg.sql import SQL, Composable
 from psycopg.sql import Literal as Quoted
 
 from pgdual._async.queries import Timeout
-from pgdual._async.runtime import INTERRUPTS
 from pgdual.core.columns import (
     CATALOG,
     END,
@@ -122,11 +120,11 @@ class AsyncRows:
         self._part: Sequence[Any] = first
         self._number = 1  # of the first row of the part
         self._begun = 1  # of the first row of the COPY that runs
-        self._clock: Any = None
+        self._connection: Any = None
 
-    async def send(self, connection: Any, clock: Any) -> int:
+    async def send(self, connection: Any) -> int:
         """Send all of them on *connection* and return how many."""
-        cursor, self._clock = connection.cursor(), clock
+        cursor, self._connection = connection.cursor(), connection
         self._part = tuples(self._part, self._names, 1)
         try:
             while self._part:
@@ -161,9 +159,8 @@ class AsyncRows:
 
     async def _next(self) -> None:
         self._number += len(self._part)
-        self._clock.stand()
         self._part = tuples(await self._feed.take(ROWS), self._names, self._number)
-        self._clock.begin()
+        self._connection.begin()
 
 
 async def _data(
@@ -183,15 +180,14 @@ async def _data(
         listed = SQL(" ({})").format(target_of(table, catalog, columns).names)  # type: ignore[assignment]
     text = SQL("COPY {}{} FROM STDIN ({})").format(table_name(table), listed, options).as_string()
 
-    async def send(connection: Any, clock: Any) -> int:
+    async def send(connection: Any) -> int:
         cursor, part = connection.cursor(), [first]
         try:
             async with cursor.copy(text) as copy:
                 while part:
                     await copy.write(_checked(part[0], shape))
-                    clock.stand()
                     part = await feed.take(1)
-                    clock.begin()
+                    connection.begin()
         except psycopg.Error as error:
             _say_where(error, "line", 0)
             raise
@@ -230,19 +226,12 @@ async def take_out(
         raise UsageError(f"to is a {type(to).__name__}: give a file that is open for writing, or a function")
     text = SQL("COPY {} TO STDOUT ({})").format(await _source(database, source, columns), options).as_string()
 
-    async def receive(connection: Any, clock: Any) -> int:
+    async def receive(connection: Any) -> int:
         cursor = connection.cursor()
-        try:
-            async with cursor.copy(text) as copy:
-                while part := await copy.read():
-                    clock.stand()
-                    await come(write(bytes(part)))
-                    clock.begin()
-        except INTERRUPTS as interrupt:
-            # psycopg leaves a COPY open that began just as its caller was interrupted.
-            if connection.pgconn.transaction_status == TransactionStatus.ACTIVE and cursor.pgresult:
-                await psycopg.AsyncCopy(cursor).finish(interrupt)
-            raise
+        async with cursor.copy(text) as copy:
+            while part := await copy.read():
+                await come(write(bytes(part)))
+                connection.begin()
         return int(cursor.rowcount)
 
     return int(await database._lent(Statement(text), receive, False, timeout))

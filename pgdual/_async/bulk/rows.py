@@ -189,7 +189,7 @@ class AsyncPut:
         statement, through = self.copy, self._pass
         assert statement is not None
 
-        async def work(connection: Any, _: Any) -> int:
+        async def work(connection: Any) -> int:
             cursor = connection.cursor()
             if through is not None:
                 await cursor.execute(through[0], prepare=False)

@@ -35,7 +35,7 @@ class Bulk(Queries):
     def _lent(
         self, statement: Statement, work: Any, is_limited: bool, timeout: Timeout = DEFAULT
     ) -> Any:
-        """Return what `work(connection, clock)` does on a psycopg connection, in a transaction."""
+        """Return what `work(connection)` does on a psycopg connection, in a transaction."""
         raise NotImplementedError
 
     @overload

@@ -13,12 +13,10 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import psycopg
-from psycopg.pq import TransactionStatus
 from psycopg.sql import SQL, Composable
 from psycopg.sql import Literal as Quoted
 
 from pgdual._sync.queries import Timeout
-from pgdual._sync.runtime import INTERRUPTS
 from pgdual.core.columns import (
     CATALOG,
     END,
@@ -123,11 +121,11 @@ class Rows:
         self._part: Sequence[Any] = first
         self._number = 1  # of the first row of the part
         self._begun = 1  # of the first row of the COPY that runs
-        self._clock: Any = None
+        self._connection: Any = None
 
-    def send(self, connection: Any, clock: Any) -> int:
+    def send(self, connection: Any) -> int:
         """Send all of them on *connection* and return how many."""
-        cursor, self._clock = connection.cursor(), clock
+        cursor, self._connection = connection.cursor(), connection
         self._part = tuples(self._part, self._names, 1)
         try:
             while self._part:
@@ -162,9 +160,8 @@ class Rows:
 
     def _next(self) -> None:
         self._number += len(self._part)
-        self._clock.stand()
         self._part = tuples(self._feed.take(ROWS), self._names, self._number)
-        self._clock.begin()
+        self._connection.begin()
 
 
 def _data(
@@ -184,15 +181,14 @@ def _data(
         listed = SQL(" ({})").format(target_of(table, catalog, columns).names)  # type: ignore[assignment]
     text = SQL("COPY {}{} FROM STDIN ({})").format(table_name(table), listed, options).as_string()
 
-    def send(connection: Any, clock: Any) -> int:
+    def send(connection: Any) -> int:
         cursor, part = connection.cursor(), [first]
         try:
             with cursor.copy(text) as copy:
                 while part:
                     copy.write(_checked(part[0], shape))
-                    clock.stand()
                     part = feed.take(1)
-                    clock.begin()
+                    connection.begin()
         except psycopg.Error as error:
             _say_where(error, "line", 0)
             raise
@@ -231,19 +227,12 @@ def take_out(
         raise UsageError(f"to is a {type(to).__name__}: give a file that is open for writing, or a function")
     text = SQL("COPY {} TO STDOUT ({})").format(_source(database, source, columns), options).as_string()
 
-    def receive(connection: Any, clock: Any) -> int:
+    def receive(connection: Any) -> int:
         cursor = connection.cursor()
-        try:
-            with cursor.copy(text) as copy:
-                while part := copy.read():
-                    clock.stand()
-                    come(write(bytes(part)))
-                    clock.begin()
-        except INTERRUPTS as interrupt:
-            # psycopg leaves a COPY open that began just as its caller was interrupted.
-            if connection.pgconn.transaction_status == TransactionStatus.ACTIVE and cursor.pgresult:
-                psycopg.Copy(cursor).finish(interrupt)
-            raise
+        with cursor.copy(text) as copy:
+            while part := copy.read():
+                come(write(bytes(part)))
+                connection.begin()
         return int(cursor.rowcount)
 
     return int(database._lent(Statement(text), receive, False, timeout))

@@ -190,7 +190,7 @@ class Put:
         statement, through = self.copy, self._pass
         assert statement is not None
 
-        def work(connection: Any, _: Any) -> int:
+        def work(connection: Any) -> int:
             cursor = connection.cursor()
             if through is not None:
                 cursor.execute(through[0], prepare=False)
