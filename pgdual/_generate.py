@@ -22,7 +22,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 # Each tree, and what is written by hand on both of its sides, or on one that alone has it.
-TREES = {"pgdual": {"answer.py", "bulk/feed.py", "lock.py", "runtime.py", "wire.py"}, "tests": {"runtime.py"}}
+TREES = {
+    "pgdual": {"answer.py", "bulk/feed.py", "deadlines.py", "lock.py", "runtime.py", "wire.py"},
+    "tests": {"runtime.py"},
+}
 
 TABLE = {
     r"Async(?=[A-Z])": "",

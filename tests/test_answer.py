@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from pgdual._async.answer import Answer, LateAnswer
+from pgdual._async.wire import HELD, Wire
 from pgdual.aio import AsyncClient
 from pgdual.settings import DatabaseSettings, Settings
 
@@ -72,3 +73,25 @@ def test_an_interrupted_task_does_not_keep_its_neighbours_from_their_answers(mai
     assert isinstance(tasks[0].exception(), KeyboardInterrupt)
     loop.run_until_complete(client.close())
     loop.close()
+
+
+async def test_what_is_asked_as_answers_are_handed_out_leaves_together(
+    main_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """L1, L5: tasks that share a lane ask again in a few sends, and each gets the answer that is its own."""
+    flush, sends, calls = Wire.flush, [], 20
+    monkeypatch.setattr(Wire, "flush", lambda wire: (sends.append(wire._held), flush(wire)))
+    settings = Settings(databases={"main": DatabaseSettings(dsn=main_dsn, pool_min_size=1, pool_max_size=1)})
+    async with AsyncClient(settings) as client:
+        db = client["main"]
+
+        async def ask(number: int) -> None:
+            for turn in range(calls):
+                text = str((number, turn)) * (10_000 if number % 5 == 0 else 1)  # L6: some do not fit at once
+                assert await db.fetchval("SELECT $1::text", text) == text
+
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(40):
+                tasks.create_task(ask(number))
+        assert sum(sends) > 40 * calls / 2
+        assert 1 < max(sends) <= HELD

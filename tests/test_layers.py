@@ -13,8 +13,11 @@ LAYER = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms.spl
 SIDES = [{"_async", "aio"}, {"_sync", "sync"}]
 WAITING = {"asyncio", "selectors", "threading", "time", "psycopg_pool"}
 WAITERS = {
-    PurePath("pgdual", body, file) for body in ("_async", "_sync") for file in ("runtime.py", "wire.py")
-} | {PurePath("pgdual", file) for file in ("_async/answer.py", "_async/lock.py", "_sync/lock.py")}
+    PurePath("pgdual", body, file)
+    for body in ("_async", "_sync")
+    for file in ("runtime.py", "wire.py", "lock.py")
+}
+WAITERS |= {PurePath("pgdual/_async/answer.py"), PurePath("pgdual/_async/deadlines.py")}
 
 
 def imported(path: PurePath, source: str) -> Iterator[str]:

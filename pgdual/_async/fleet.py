@@ -34,6 +34,7 @@ class AsyncFleet(AsyncRecovery):
     """The wires of one database in one event loop (P1)."""
 
     tokens: str | None = None  # where the table of commit tokens is, once somebody needed it (T6)
+    joined: list[Any] | None = None  # wires whose calls leave together, while answers are handed out
     _floor = 1.0
 
     def __init__(self, *args: Any) -> None:

@@ -71,6 +71,7 @@ class _Beside:
     unnamed = True
     background = staticmethod(runtime.background)
     look_after = inf
+    joined = None
 
     def __init__(self, fleet: Any) -> None:
         self.name = fleet.name

@@ -18,27 +18,27 @@ from typing import Any
 
 import psycopg
 
-from pgdual.core.job import COMMAND, STATUS, Job, command
+from pgdual.core.job import COMMAND, STATUS, Job
 from pgdual.core.lanes import split
 from pgdual.core.pipeline import Pipeline, check_returned, is_incident
 from pgdual.core.results import IDLE
 from pgdual.errors import QueryTimeoutError
 
 from .answer import Answer, LateAnswer, give
+from .deadlines import Deadlines
 from .runtime import GRACE, within
 
-# How long a cancelled statement may keep its caller past the deadline before the socket is closed (D2).
-PATIENCE = 0.15  # seconds
+# How many calls leave a lane together at most. Source: bench rows 3 and 14.
+HELD = 16
 BATCH = 500  # rows of an executemany between two looks at the socket; source: bench row 11
 
 
-class Wire:
+class Wire(Deadlines):
     """A connection and the jobs on it; what `core.lanes` calls a lane."""
 
     __slots__ = (
-        "_fd", "_fleet", "_last", "_loop", "_poll", "_reading", "_timer", "_watch", "_writing", "alone",
-        "backlog", "charged", "closing", "connection", "dead", "dirty", "generation", "holder", "idle_since",
-        "load", "pipeline", "quarantined", "read_only", "retire_at", "settling", "slow",
+        "_fd", "_held", "_last", "_poll", "_reading", "_writing", "backlog", "charged", "closing",
+        "dirty", "generation", "holder", "idle_since", "read_only", "retire_at", "slow",
     )  # fmt: skip
 
     def __init__(self, connection: Any, fleet: Any, retire_at: float) -> None:
@@ -46,16 +46,14 @@ class Wire:
         self.pipeline = Pipeline(connection, fleet.types, unnamed=fleet.unnamed, pooled=fleet.pooled)
         self.retire_at = retire_at
         self.generation = fleet.breaker.generation
-        self.load = 0
+        self.load = self._held = 0
         self.backlog = self.idle_since = self._last = 0.0
         self.alone = self.closing = self.slow = self.read_only = self.dirty = self.dead = self.charged = False
         self.holder, self._fleet = None, fleet
         self._loop = asyncio.get_running_loop()
         self._fd = connection.pgconn.socket
-        self.quarantined = -1.0  # what was sent before may have been hit by a neighbour's cancel
-        self.settling: asyncio.Future[None] | None = None  # done when a cancel is over and done with
-        self._watch = inf
-        self._timer: asyncio.TimerHandle | None = None
+        self.quarantined, self.settling = -1.0, None
+        self._watch, self._timer = inf, None
         self._reading = self._writing = False
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
@@ -76,9 +74,18 @@ class Wire:
             is_free = self.alone and not pipeline.owed
             if is_free and (job.want == COMMAND or pipeline.pgconn.transaction_status == IDLE):
                 self._look()
+            # What its tasks send as a lane's answers are handed out leaves together (`_hand_out`).
+            joined = self._fleet.joined
+            pipeline.holds = joined is not None
             pipeline.send(job)
             future = job.future = Answer(loop=self._loop)
-            if pipeline.pgconn.flush():
+            if joined is not None:
+                self._held += 1
+                if self._held == 1:
+                    joined.append(self)
+                elif self._held == HELD:
+                    self.flush()
+            elif pipeline.pgconn.flush():
                 pipeline.weigh(job.buffers or ())
                 self._flush()
         except psycopg.OperationalError as error:
@@ -88,6 +95,19 @@ class Wire:
         if job.deadline < self._watch:  # what `_arm` asks first, without its call
             self._arm(job.deadline)
         return future
+
+    def flush(self) -> None:
+        """Send what was held back."""
+        if self.dead:
+            return
+        held, self._held = self._held, 0
+        try:
+            if self.pipeline.pgconn.flush():
+                for job in islice(reversed(self.pipeline.owed), held):
+                    self.pipeline.weigh(job.buffers or ())
+                self._flush()
+        except psycopg.OperationalError as error:
+            self.lose(error)
 
     def _look(self) -> None:
         # O3: what the server said of an idle connection may lie in the socket while the loop is busy.
@@ -211,6 +231,9 @@ class Wire:
         return placed
 
     def _hand_out(self, finished: Iterator[Job]) -> None:
+        fleet = self._fleet
+        joined: list[Wire] = []
+        fleet.joined = joined
         try:
             for job in finished:
                 give(job)
@@ -218,113 +241,10 @@ class Wire:
             for job in finished:
                 self._loop.call_soon(self._hand_out, iter((job,)))
             raise
-
-    # -- deadlines and cancellation --------------------------------------------------------------
-
-    def _arm(self, deadline: float) -> None:
-        # One watchdog a wire, set to the earliest deadline, in place of a timer a call.
-        if deadline >= self._watch:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._watch = deadline
-        self._timer = self._loop.call_later(deadline - now(), self._on_deadline)
-
-    def _on_deadline(self) -> None:
-        self._watch, self._timer = inf, None
-        moment, rest = now(), inf
-        for job in list(self.pipeline.owed):
-            if job.deadline <= moment:
-                self._expire(job)
-            elif job.deadline < rest:
-                rest = job.deadline
-        self._arm(rest)
-
-    def _expire(self, job: Job) -> None:
-        if job is self.pipeline.owed[0]:
-            self._start_cancel(job)
-        elif not job.abandoned:
-            job.abandoned = True
-            if not job.future.done():
-                job.future.set_exception(QueryTimeoutError("no answer within the time limit", "unknown"))
-
-    def renewed(self, job: Job) -> asyncio.Future[Any] | None:
-        """Return another future for a job whose own was cancelled; None if it has been answered."""
-        if self.dead or job not in self.pipeline.owed:
-            return None
-        answer = job.future = LateAnswer(loop=self._loop)
-        return answer
-
-    def forsake(self, job: Job) -> None:
-        """Give *job* up: its caller was cancelled. A READ's answer is discarded, others are cancelled."""
-        if self.dead or job not in self.pipeline.owed:
-            return
-        job.abandoned = True
-        if not job.placed:
-            job.placed = True  # whoever holds the wire gives it back; it stays ours until the answer
-            self.load += 1
-        if self.alone and job is self.pipeline.owed[0]:
-            self._start_cancel(job)
-        elif now() + PATIENCE < job.deadline:
-            job.deadline = now() + PATIENCE
-            self._arm(job.deadline)
-
-    async def interrupt(self) -> None:
-        """Have the server cancel what runs; whoever waits for its answer still gets one."""
-        owed = self.pipeline.owed
-        if owed and not self.dead and not owed[0].expired:
-            owed[0].recalled = True
-            self._start_cancel(owed[0])
-
-    async def settle(self) -> None:
-        """Return when a cancel that was sent can hit nothing more (D5)."""
-        while self.settling is not None:
-            await asyncio.shield(self.settling)
-
-    def _start_cancel(self, job: Job) -> None:
-        job.deadline, job.expired = inf, True
-        self.load += 1
-        self.quarantined = inf
-        settling = self.settling = self._loop.create_future()
-        self._fleet.keep(self)
-        self._fleet.background(self._cancel, job, settling)
-
-    async def _cancel(self, job: Job, settling: asyncio.Future[None]) -> None:
-        # D5: only the head is cancelled, and nobody gets the wire until the cancel connection has closed
-        # and one more Sync came back; a late cancel would hit the next caller.
-        try:
-            await self._cancel_head(job)
         finally:
-            if self.settling is settling:
-                self.settling, self.quarantined = None, now()
-            if not settling.done():
-                settling.set_result(None)
-            if not self.dead:
-                self.release()
-
-    async def _cancel_head(self, job: Job) -> None:
-        limit = now() + PATIENCE
-        try:
-            await self.connection.cancel_safe(timeout=PATIENCE)
-        except (psycopg.Error, OSError):
-            limit = 0.0
-        while job in self.pipeline.owed and now() < limit and not self.dead:
-            await asyncio.sleep(0.002)
-        if job in self.pipeline.owed:
-            self.lose(psycopg.OperationalError("the server did not answer a cancel request"), cancelled=job)
-        while not self.dead:
-            fence = command(b"")
-            fence.aside = job.abandoned
-            fence.deadline = now() + PATIENCE * 10
-            try:
-                await self.answer(fence)
-                return
-            except psycopg.errors.InFailedSqlTransaction:
-                return  # answered, in a transaction that has failed
-            except psycopg.errors.QueryCanceled:
-                continue  # it came late and hit the fence, which is there for it
-            except Exception:
-                self.lose(psycopg.OperationalError("no answer after a cancel request"))
+            fleet.joined = None
+            for wire in joined:
+                wire.flush()
 
     # -- the end ---------------------------------------------------------------------------------
 

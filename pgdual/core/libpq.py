@@ -26,7 +26,7 @@ from pgdual.errors import ClientClosedError
 
 T = TypeVar("T")
 
-IsBusy = Callable[[Any], Any]
+Ask = Callable[[Any], Any]
 CONNECTING: ContextVar[Any] = ContextVar("pgdual_connecting")  # the fleet that it is done for
 
 
@@ -35,24 +35,42 @@ def through_psycopg(pgconn: Any) -> Any:
     return pgconn.is_busy()
 
 
-def chosen(path: str) -> IsBusy:
-    """Return what asks the libpq that the library at *path* was linked with, or `through_psycopg`."""
+def synced_through_psycopg(pgconn: Any) -> Any:
+    """Queue a Sync, flush, and return that it went well."""
+    pgconn.pipeline_sync()
+    return True
+
+
+def chosen(path: str, name: str, instead: Ask) -> Ask:
+    """Return what calls *name* of the libpq that the library at *path* was linked with, or *instead*."""
     if path.endswith(".py"):
-        return through_psycopg
+        return instead
     try:
-        function = ctypes.PyDLL(path).PQisBusy
+        function = getattr(ctypes.PyDLL(path), name)
     except (OSError, AttributeError):
-        return through_psycopg
+        return instead
     function.argtypes = [ctypes.c_void_p]
 
-    def is_busy(pgconn: Any) -> Any:
+    def ask(pgconn: Any) -> Any:
         # Read each time: once the connection is closed it is None, which libpq takes for "no".
         return function(pgconn.pgconn_ptr)
 
-    return is_busy
+    return ask
 
 
-is_busy: IsBusy = chosen(getattr(sys.modules[PGconn.__module__], "__file__", None) or ".py")
+_PATH = getattr(sys.modules[PGconn.__module__], "__file__", None) or ".py"
+is_busy: Ask = chosen(_PATH, "PQisBusy", through_psycopg)
+_sync: Ask = chosen(_PATH, "PQsendPipelineSync", synced_through_psycopg)  # libpq 17
+
+
+def send_sync(pgconn: Any) -> None:
+    """Queue a Sync, which leaves with the next flush: psycopg's `pipeline_sync` is a flush, too.
+
+    Raises:
+        psycopg.OperationalError: The connection is gone.
+    """
+    if not _sync(pgconn):
+        raise psycopg.OperationalError("the connection is closed")
 
 
 def unless_closed(connecting: Generator[T, int, Any]) -> Generator[T, int, Any]:

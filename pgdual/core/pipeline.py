@@ -23,6 +23,7 @@ from psycopg.pq.abc import PGconn
 from pgdual.errors import QueryTimeoutError, UsageError
 
 from .job import COMMAND, DESCRIBE, MANY, SCRIPT, STATUS, Job, encoded, plan_of
+from .libpq import send_sync
 from .results import IDLE, Results
 from .rows import ROWS, Prepared
 from .statement import READ, check_row
@@ -42,11 +43,12 @@ _OPEN = (int(TransactionStatus.INTRANS), int(TransactionStatus.INERROR))
 class Pipeline(Results):
     """The jobs of one connection, in the order in which they were sent."""
 
-    __slots__ = ("pooled",)
+    __slots__ = ("holds", "pooled")
 
     def __init__(self, connection: Any, types: Types, *, unnamed: bool, pooled: bool) -> None:
         super().__init__(connection, types, unnamed)
         self.pooled: bool = pooled
+        self.holds = False
         self.enter()
 
     def enter(self, is_anew: bool = True) -> None:
@@ -115,7 +117,10 @@ class Pipeline(Results):
             )
         if prepared.is_large and want == ROWS and not job.lead and not self.owed:
             pgconn.set_chunked_rows_mode(CHUNK)
-        pgconn.pipeline_sync()
+        if self.holds:
+            send_sync(pgconn)
+        else:
+            pgconn.pipeline_sync()
         self.owed.append(job)
 
     def _send_unnamed(self, job: Job) -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import psycopg
 import psycopg_pool
 import pytest
 from psycopg import pq
@@ -27,14 +28,26 @@ def test_a_closed_connection_is_not_busy() -> None:
 
 
 def test_psycopg_is_asked_where_its_library_cannot_be() -> None:
+    name, instead = "PQisBusy", libpq.through_psycopg
     for path in (psycopg_pool.__file__, str(Path(SHARED_LIBRARY).with_name("nowhere.so"))):
-        assert libpq.chosen(path) is libpq.through_psycopg
-    assert libpq.chosen(sys.modules["_ctypes"].__file__ or "") is libpq.through_psycopg
+        assert libpq.chosen(path, name, instead) is instead
+    assert libpq.chosen(sys.modules["_ctypes"].__file__ or "", name, instead) is instead
 
 
 def test_psycopg_answers_the_same_question() -> None:
     for answer in (True, False):
         assert libpq.through_psycopg(SimpleNamespace(is_busy=lambda answer=answer: answer)) is answer
+
+
+def test_a_sync_through_psycopg_is_a_flush_too() -> None:
+    log = []
+    assert libpq.synced_through_psycopg(SimpleNamespace(pipeline_sync=lambda: log.append("sent")))
+    assert log == ["sent"]
+
+
+def test_a_sync_on_a_closed_connection_is_an_error() -> None:
+    with pytest.raises(psycopg.OperationalError, match="closed"):
+        libpq.send_sync(SimpleNamespace(pgconn_ptr=None))
 
 
 def test_whoever_waits_for_a_socket_that_is_shut_down_hears_its_end() -> None:
@@ -87,3 +100,33 @@ def test_an_attempt_ends_with_its_fleet():
 
 def record(argument):
     return logging.LogRecord("psycopg.pool", logging.WARNING, "", 0, "%s", (argument,), None)
+
+
+def played(results):
+    """Stand in for psycopg's steps, which take nothing but a connection: *results* is what comes."""
+
+    def step(_):
+        yield "look"
+        return results.pop(0)
+
+    return SimpleNamespace(send=step, fetch=step, copy_from=step)
+
+
+@pytest.mark.parametrize(
+    ("results", "ended"),
+    [
+        ([None, None], []),
+        ([None, SimpleNamespace(status=pq.ExecStatus.COPY_IN), None, None], [b"interrupted"]),
+        ([None, SimpleNamespace(status=pq.ExecStatus.COPY_OUT), memoryview(b"row"), "the end", None], []),
+        ([None, SimpleNamespace(status=pq.ExecStatus.TUPLES_OK), None], []),
+    ],
+    ids=["sent", "in", "out", "answered"],
+)
+def test_what_an_interruption_left_is_ended(monkeypatch, results, ended) -> None:
+    """D4: whatever had begun as Ctrl-C struck, all that the server says of it is read, and no more."""
+    heard = []
+    monkeypatch.setattr(libpq, "generators", played(results))
+    for _ in libpq.emptied(SimpleNamespace(put_copy_end=heard.append)):
+        pass
+    assert heard == ended
+    assert not results

@@ -321,3 +321,14 @@ def test_a_comment_goes_with_the_text_and_not_with_the_name(pipeline, tape, sql,
 def test_the_text_of_begin(options, text):
     """T2: BEGIN says what the session's own mode does not."""
     assert begin(*options) == text
+
+
+def test_a_held_job_leaves_with_the_next_flush(monkeypatch, types):
+    """L1: its Sync is queued, and not sent, so that what comes after it can leave together with it."""
+    tape, synced = Tape(), []
+    monkeypatch.setattr("pgdual.core.pipeline.send_sync", synced.append)
+    pipeline = Checked(Connection(tape), types, unnamed=False, pooled=False)
+    pipeline.holds = True
+    pipeline.send(Job(ROWS, insert()))
+    assert synced == [tape]
+    assert ("sync",) not in tape.sent
