@@ -1,12 +1,16 @@
-"""A task that is cancelled in the midst of bulk work leaves nothing behind (D4)."""
+"""Bulk work that is interrupted leaves nothing behind (D4)."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from threading import RLock
 from typing import Any
 
 import pytest
+from pgdual._sync.clock import Clock
+
+from pgdual._sync.bulk.backfill import Run
 
 from ._async.clients import at_rest, client_of, outside, prepare
 
@@ -35,6 +39,11 @@ async def test_cancelled_tasks(main_dsn: str) -> None:
         async for _ in db.stream("select generate_series(1, 100000)"):
             await asyncio.sleep(20)
 
+    async def take(source: str) -> None:
+        async with db.copy_out(source) as parts:
+            async for _ in parts:
+                await asyncio.sleep(20)
+
     async with client_of(main=main_dsn, pool_max_size=2) as client:
         db = client["main"]
         for work in (
@@ -44,6 +53,8 @@ async def test_cancelled_tasks(main_dsn: str) -> None:
             lambda: db.copy_out("select 1 from pg_sleep(20)", lambda _: None),
             lambda: db.insert_many("slow", [(n, "a") for n in range(1500)]),
             lambda: read(db),
+            lambda: take("select generate_series(1, 1000000)"),
+            lambda: take("select 1 from pg_sleep(20)"),
         ):
             for _ in range(2):
                 with pytest.raises(TimeoutError):
@@ -54,3 +65,31 @@ async def test_cancelled_tasks(main_dsn: str) -> None:
         async with db.transaction() as tx:
             assert await tx.copy_in("t", [(1, "a")]) == 1
     assert outside(main_dsn, "select count(*) from t") == [(1,)]
+
+
+class Struck:
+    """A lock; Ctrl-C comes as it is taken."""
+
+    def __init__(self) -> None:
+        self.lock = RLock()
+
+    def acquire(self) -> None:
+        self.lock.acquire()
+        raise KeyboardInterrupt
+
+    def release(self) -> None:
+        self.lock.release()
+
+    def _is_owned(self) -> bool:
+        return bool(self.lock._is_owned())  # type: ignore[attr-defined]
+
+
+def test_ctrl_c_at_a_lock() -> None:
+    """D4: Ctrl-C as a COPY's clock or a backfill's state is locked is heard, and the lock let go."""
+    clock, run, lock = Clock(None, 60.0), Run.__new__(Run), Struck()
+    clock.lock = run.lock = lock  # type: ignore[assignment]
+    for act in (clock.begin, clock.stand, clock._look, lambda: run._state(None)):  # type: ignore[arg-type]
+        with pytest.raises(KeyboardInterrupt):
+            act()
+        assert not lock._is_owned()
+    clock._keeper.stop()  # type: ignore[union-attr]

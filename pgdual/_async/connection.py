@@ -45,16 +45,17 @@ class AsyncBounded(psycopg.AsyncConnection[Any]):
         """Give the next part of what is done here its seconds."""
         self.until = now() + self.seconds
 
-    async def settle(self) -> None:
+    async def settle(self, seconds: float = _HURRY) -> None:
         """End a COPY that is left open, or what else has not been answered; a wait has no limit from here.
 
+        Past *seconds* the connection is closed.
         Ctrl-C may strike in psycopg as a COPY has begun and nobody there ends it yet (D4).
         """
         self.until = inf
         if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
             await self._cancel_soon()
             with suppress(psycopg.Error):  # whoever takes it back looks at what has become of it
-                await bounded(_HURRY, self, self.wait, emptied(self.pgconn))
+                await bounded(seconds, self, self.wait, emptied(self.pgconn))
 
     async def _cancel_soon(self) -> None:
         with suppress(psycopg.Error, OSError):

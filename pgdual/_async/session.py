@@ -88,6 +88,8 @@ class AsyncSession(AsyncStatements):
 
     async def enter(self, block: Any, outer: Any) -> bytes:
         """Open a savepoint for *block*, to be sent with its first statement, and return its name."""
+        if self._feeder is not None:
+            self._check_feeder()
         await self._turns.take(outer, self.fleet.command_timeout)
         try:
             self._check_over()

@@ -46,16 +46,17 @@ class Bounded(psycopg.Connection[Any]):
         """Give the next part of what is done here its seconds."""
         self.until = now() + self.seconds
 
-    def settle(self) -> None:
+    def settle(self, seconds: float = _HURRY) -> None:
         """End a COPY that is left open, or what else has not been answered; a wait has no limit from here.
 
+        Past *seconds* the connection is closed.
         Ctrl-C may strike in psycopg as a COPY has begun and nobody there ends it yet (D4).
         """
         self.until = inf
         if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
             self._cancel_soon()
             with suppress(psycopg.Error):  # whoever takes it back looks at what has become of it
-                bounded(_HURRY, self, self.wait, emptied(self.pgconn))
+                bounded(seconds, self, self.wait, emptied(self.pgconn))
 
     def _cancel_soon(self) -> None:
         with suppress(psycopg.Error, OSError):

@@ -89,6 +89,8 @@ class Session(Statements):
 
     def enter(self, block: Any, outer: Any) -> bytes:
         """Open a savepoint for *block*, to be sent with its first statement, and return its name."""
+        if self._feeder is not None:
+            self._check_feeder()
         self._turns.take(outer, self.fleet.command_timeout)
         try:
             self._check_over()

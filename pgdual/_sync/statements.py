@@ -175,8 +175,8 @@ class Statements:
     def _check_feeder(self) -> None:
         if self._feeder == owner():
             raise UsageError(
-                f"{self.fleet.name}: the rows that are sent come from a query in the same transaction, "
-                "which cannot run in between; fetch them first"
+                f"{self.fleet.name}: rows are on their way in this transaction, which can run nothing else "
+                "in between; if they come from a query in it, fetch them first"
             )
 
     def _take_wire(self, started: float) -> Any:

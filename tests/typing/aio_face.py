@@ -53,6 +53,9 @@ async def shapes() -> None:
     assert_type(await db.insert_many("t", [User(1, "a")], returning="id"), list[Record])
     assert_type(await db.upsert_many("t", [{"id": 1}], "id", update=[]), int)
     assert_type(await db.copy_in("t", [b"1"], format="csv"), int)
+    assert_type(await db.copy_out("t", print), int)
+    async with db.copy_out("t", format="csv") as parts:
+        assert_type([part async for part in parts], list[bytes])
 
 
 async def transactions() -> None:

@@ -53,6 +53,9 @@ def shapes() -> None:
     assert_type(db.insert_many("t", [User(1, "a")], returning="id"), list[Record])
     assert_type(db.upsert_many("t", [{"id": 1}], "id", update=[]), int)
     assert_type(db.copy_in("t", [b"1"], format="csv"), int)
+    assert_type(db.copy_out("t", print), int)
+    with db.copy_out("t", format="csv") as parts:
+        assert_type(list(parts), list[bytes])
 
 
 def transactions() -> None:

@@ -16,6 +16,7 @@ from pgdual.core.types import Types
 from .arrow import columns_of
 from .copy import Format, Shape, bring, take_out
 from .feed import Many
+from .parts import Parts
 from .rows import Wish, put
 from .stream import Stream
 
@@ -162,18 +163,42 @@ class Bulk(Queries):
         shape = None if options == (None, False, None, None) else Shape(format or "text", *options[1:])
         return bring(self, table, source, columns, shape, timeout)
 
+    @overload
+    def copy_out(
+        self,
+        source: str,
+        to: None = None,
+        columns: Sequence[str] | None = None,
+        format: Format = "text",
+        header: bool = False,
+        delimiter: str | None = None,
+        null: str | None = None,
+        timeout: Timeout = DEFAULT,
+    ) -> Parts: ...
+    @overload
     def copy_out(
         self,
         source: str,
         to: Any,
         columns: Sequence[str] | None = None,
-        format: Format = "text",  # noqa: A002 - COPY's own word
+        format: Format = "text",
         header: bool = False,
         delimiter: str | None = None,
         null: str | None = None,
         timeout: Timeout = DEFAULT,
-    ) -> int:
-        """Copy a table, or what a query returns, out; return the number of rows.
+    ) -> int: ...
+    def copy_out(
+        self,
+        source: str,
+        to: Any = None,
+        columns: Sequence[str] | None = None,
+        format: Format = "text",  # noqa: A002
+        header: bool = False,
+        delimiter: str | None = None,
+        null: str | None = None,
+        timeout: Timeout = DEFAULT,
+    ) -> Any:
+        """Copy a table, or what a query returns, out; return the number of rows, or an iterator of the data.
 
         In constant memory. In a transaction it turns replay off. Other arguments are those of `copy_in`;
         the time limit is for the first part of the data, and for each after it.
@@ -184,12 +209,21 @@ class Bulk(Queries):
                 on the async face it may be async. Or the path of a file that ends in .parquet, .arrow or
                 .feather and is written as `fetch_arrow` has the columns (extra `arrow`); without a COPY,
                 50,000 rows at a time, of which the first decide on the digits of a numeric without any.
+                If not given, an iterator of the pieces is returned, to be entered with `with`; its `count`
+                is the number of rows when all were read. To stop early cancels the COPY, and in a
+                transaction undoes nothing else; there, nothing else can be asked before it is over.
             columns: Of a table; all if not given.
 
         Raises:
             UsageError: The source or an option is wrong; nothing was sent.
+
+        Example:
+            `with db.copy_out("users", format="csv") as parts: for part in parts: ...`
         """
-        return take_out(self, source, to, columns, Shape(format, header, delimiter, null), timeout)
+        shape = Shape(format, header, delimiter, null)
+        if to is None:
+            return Parts(self, source, columns, shape, timeout)
+        return take_out(self, source, to, columns, shape, timeout)
 
     def fetch_arrow(self, sql: str, *args: Any, timeout: Timeout = DEFAULT) -> Any:
         """Return what a query returns as a pyarrow.Table: columns, no rows are made (extra `arrow`).

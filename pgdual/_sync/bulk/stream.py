@@ -135,10 +135,11 @@ class Stream(Generic[T]):
         session = getattr(self, "_session", None)
         if session is not None and self._block is None and session.fleet.home is runtime.here():
             self._session = None
-            runtime.background(_end, session)
+            runtime.background(dropped, session)
 
 
-def _end(session: Any) -> None:
+def dropped(session: Any) -> None:
+    """End the transaction of a stream that nobody has closed."""
     try:
         session.end(StreamEndError("the stream was dropped"))
     except (Error, PgdualError):
