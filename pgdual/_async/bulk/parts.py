@@ -47,7 +47,7 @@ class AsyncParts:
     _is_read = _is_over = False
     # What the session looks at, for which this is a block.
     gate: Any = None
-    savepoint = b""
+    savepoint: bytes = b""
     failed_before: str | None = None
 
     def __init__(
@@ -58,7 +58,7 @@ class AsyncParts:
         self._source = source
         self._columns = columns
         self._timeout = timeout
-        self.owner = object()  # nobody's: all others wait until it is over
+        self.owner: object = object()  # nobody's: all others wait until it is over
 
     async def __aenter__(self) -> Self:
         if self._session is not None or self._is_over:

@@ -48,7 +48,7 @@ class Parts:
     _is_read = _is_over = False
     # What the session looks at, for which this is a block.
     gate: Any = None
-    savepoint = b""
+    savepoint: bytes = b""
     failed_before: str | None = None
 
     def __init__(
@@ -59,7 +59,7 @@ class Parts:
         self._source = source
         self._columns = columns
         self._timeout = timeout
-        self.owner = object()  # nobody's: all others wait until it is over
+        self.owner: object = object()  # nobody's: all others wait until it is over
 
     def __enter__(self) -> Self:
         if self._session is not None or self._is_over:
