@@ -7,6 +7,7 @@ import json
 import sys
 
 from bench import (
+    backfill,
     blocking,
     copy_in,
     documents,
@@ -22,6 +23,7 @@ from bench import (
     report,
     select_by_key,
     shapes,
+    stream,
     tail,
     telemetry,
     transaction,
@@ -48,6 +50,8 @@ FILES = (
     imports,
     memory,
     projections,
+    stream,
+    backfill,
 )
 QUESTIONS = [question for file in FILES for question in file.QUESTIONS]
 

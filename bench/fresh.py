@@ -24,16 +24,22 @@ def run(program: str, *arguments: str) -> tuple[str, float]:
         RuntimeError: It failed; the message is its last line.
     """
     cpu = children_cpu()
+    with begun(program, *arguments) as process:
+        printed, said = process.communicate()
+    if process.returncode:
+        raise RuntimeError(said.strip().splitlines()[-1])
+    return printed, children_cpu() - cpu
+
+
+def begun(program: str, *arguments: str) -> subprocess.Popen[str]:
+    """Return a fresh interpreter that runs *program*."""
     # -P and PYTHONPATH for every side alike: the same length of sys.path is searched. Byte code is kept for
     # all, as it is for what pip installs.
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    done = subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-P", "-c", program, *arguments],
         env={**kept, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
     )
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1])
-    return done.stdout, children_cpu() - cpu

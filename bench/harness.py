@@ -67,6 +67,7 @@ class Question:
     promise: Promise
     contest: Callable[[Stage], tuple[Side, Side]]
     is_async: bool = True
+    pairs: int | None = None  # of a row whose rounds are long; it is not warmed up
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +175,12 @@ def play(question: Question, stage: Stage, plan: Plan) -> Result:
     """Set up both sides of *question* and return what they reached."""
     ours, theirs = question.contest(stage)
     same_answers(ours.answer(), theirs.answer())
-    for side in (ours, theirs):
-        side.round(plan.warm_up)
+    if question.pairs is None:
+        for side in (ours, theirs):
+            side.round(plan.warm_up)
     mine: list[Sample] = []
     others: list[Sample] = []
-    for pair in range(plan.pairs):
+    for pair in range(question.pairs or plan.pairs):
         turns = [(ours, mine), (theirs, others)]
         for side, samples in turns if pair % 2 == 0 else reversed(turns):
             gc.collect()

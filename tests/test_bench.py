@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.harness import Result
+from bench.harness import Plan, Question, Result, Sample, Side, play
 from bench.verdict import Promise, Spread, Verdict, judge, percentile, ratios, spread
 
 HIGHER = Promise("1", "select", "peer", goal=4.0, floor=2.0)
@@ -84,14 +84,26 @@ def test_what_could_not_be_run_is_neither_kept_nor_missed():
     assert Result(HIGHER, [], [], [], "it broke").verdict is Verdict.MISS
 
 
-def test_all_eighteen_rows_are_there():
+def test_a_row_with_long_rounds_is_played_as_often_as_it_says():
+    """It is not warmed up, and a plan of many pairs leaves it at its own number."""
+    played: list[str] = []
+
+    def side(name: str) -> Side:
+        return Side(lambda: None, lambda _: played.append(name) or Sample(2.0, 0.0))
+
+    question = Question(HIGHER, lambda _: (side("ours"), side("theirs")), pairs=1)
+    result = play(question, None, Plan(pairs=11, seconds=0.6, warm_up=0.6))
+    assert (played, result.ratios) == (["ours", "theirs"], [1.0])
+
+
+def test_all_rows_are_there():
     """Every row of the promise can be asked for, each once."""
     for peer in ("asyncpg", "psycopg2"):
         pytest.importorskip(peer, reason="the peers are in the extra `bench`")
     from bench.__main__ import QUESTIONS
 
     rows = [question.promise.row for question in QUESTIONS]
-    assert {question.promise.number for question in QUESTIONS} >= set(range(1, 19))
+    assert {question.promise.number for question in QUESTIONS} >= set(range(1, 25))
     assert len(set(rows)) == len(rows)
 
 
