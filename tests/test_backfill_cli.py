@@ -14,9 +14,12 @@ from pgdual.cli import progress
 
 from .commands import pgdual
 
-TEXT = """
+NEIGHBOUR = """
 def double(rows):
     return [{"id": row["id"], "n": row["n"] * 2} for row in rows]
+"""
+TEXT = """
+from neighbour import double
 
 TWICE = {"source": "source", "transform": double, "target": "target", "key": "id", "batch": 7}
 WRONG = {"source": "source", "to": "target"}
@@ -30,9 +33,10 @@ def asked(dsn: str, *words: str) -> tuple[int, str, str]:
 
 
 def test_a_file_that_defines_one(main_dsn: str, tmp_path: Path) -> None:
-    """It runs what the file says, tells how far it came, and does nothing when it is done."""
+    """It runs what the file and its neighbour say, tells how far it came, and when done does nothing."""
     file = tmp_path / "totals.py"
     file.write_text(TEXT)
+    (tmp_path / "neighbour.py").write_text(NEIGHBOUR)
     with psycopg.connect(main_dsn, autocommit=True) as own:
         own.execute("create table source (id int primary key, n int); create table target (like source)")
         own.execute("insert into source select n, n from generate_series(1, 50) n")
@@ -57,6 +61,7 @@ def test_a_file_that_defines_one(main_dsn: str, tmp_path: Path) -> None:
 def test_a_bar_on_a_terminal(main_dsn: str, tmp_path: Path) -> None:
     """On a terminal there is a bar with the rate; parts are one backfill in the status."""
     file = tmp_path / "totals.py"
+    (tmp_path / "neighbour.py").write_text(NEIGHBOUR)
     file.write_text(TEXT.replace('"batch": 7', '"batch": 7, "parallel": 2'))
     with psycopg.connect(main_dsn, autocommit=True) as own:
         own.execute("create table source (id int primary key, n int); create table target (like source)")

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 from pgdual.core.job import MANY, SCRIPT, STATUS, Job
 from pgdual.core.record import Record
 from pgdual.core.rows import ROW, ROWS, VALUE
-from pgdual.core.statement import Kind, Statements, check_arguments, check_many
+from pgdual.core.statement import Kind, Statements, check_arguments, check_many, check_rows
 
 from .call import DEFAULT, Default
 
@@ -44,6 +44,7 @@ class AsyncQueries:
     def _job_of_many(self, sql: str, rows: Iterable[Sequence[Any]], gathered: list[Any] | None = None) -> Job:
         statement = self._statements.get(sql)
         check_many(statement)
+        check_rows(rows)
         job = Job(MANY, statement)
         job.feed, job.gathered, job.label = rows, gathered, self.label
         return job

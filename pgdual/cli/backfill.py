@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +27,7 @@ def _load(place: str) -> dict[str, Any]:
     path, _, name = place.rpartition(":")
     if not path or not Path(path).is_file():
         raise UsageError(f"{place}: give FILE.py:NAME, a file that is there and a name in it")
+    sys.path.insert(0, str(Path(path).resolve().parent))  # as Python has it that runs the file
     found = runpy.run_path(path).get(name)
     if not isinstance(found, dict):
         raise UsageError(f"{path} has no dict {name}, with the arguments of db.backfill")

@@ -6,7 +6,7 @@ The doubt costs a shared lane; the opposite mistake is stopped by the read-only 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from hashlib import blake2b
 from math import inf
@@ -25,6 +25,7 @@ __all__ = [
     "check_many",
     "check_place",
     "check_row",
+    "check_rows",
     "check_single",
 ]
 
@@ -272,6 +273,16 @@ def check_many(statement: Statement) -> None:
         )
     if statement.percent is not None and not statement.parameters:
         check_arguments(statement, 1)
+
+
+def check_rows(rows: Any, what: str = "rows") -> None:
+    """Hold what many rows are to come from, called *what*, against what can be iterated.
+
+    Raises:
+        UsageError: It cannot, or it is a text or a dict, whose items are no rows.
+    """
+    if not isinstance(rows, Iterable) or isinstance(rows, (str, bytes, bytearray, memoryview, dict)):
+        raise UsageError(f"{what} is a {type(rows).__name__}: give a list or another iterable")
 
 
 def check_row(statement: Statement, row: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from io import BytesIO, StringIO
 from typing import Any
 
 import pytest
@@ -105,3 +106,13 @@ async def test_nothing(db: AsyncDB) -> None:
         table = "nowhere" if call != "executemany" else TABLE
         assert await brought(db, call, [], table) == 0
         assert await brought(db, call, iter(()), table) == 0
+    for empty in (BytesIO(), StringIO()):
+        assert await db.copy_in("nowhere", empty, format="csv", header=True) == 0
+
+
+async def test_what_has_no_rows(db: AsyncDB) -> None:
+    """What cannot be iterated, or is a text or one dict, is refused before anything is sent."""
+    for call in CALLS:
+        for wrong in (None, 5, "abc", b"abc", {"id": 1}):
+            with pytest.raises(UsageError, match=f"^(rows|source) is a {type(wrong).__name__}: give a list"):
+                await brought(db, call, wrong)

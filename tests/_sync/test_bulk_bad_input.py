@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO, StringIO
 from typing import Any
 
 import pytest
@@ -106,3 +107,13 @@ def test_nothing(db: DB) -> None:
         table = "nowhere" if call != "executemany" else TABLE
         assert brought(db, call, [], table) == 0
         assert brought(db, call, iter(()), table) == 0
+    for empty in (BytesIO(), StringIO()):
+        assert db.copy_in("nowhere", empty, format="csv", header=True) == 0
+
+
+def test_what_has_no_rows(db: DB) -> None:
+    """What cannot be iterated, or is a text or one dict, is refused before anything is sent."""
+    for call in CALLS:
+        for wrong in (None, 5, "abc", b"abc", {"id": 1}):
+            with pytest.raises(UsageError, match=f"^(rows|source) is a {type(wrong).__name__}: give a list"):
+                brought(db, call, wrong)

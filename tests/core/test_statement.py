@@ -17,6 +17,7 @@ from pgdual.core.statement import (
     check_many,
     check_place,
     check_row,
+    check_rows,
     check_single,
 )
 from pgdual.errors import UsageError
@@ -422,3 +423,11 @@ def test_the_slowest_texts_are_known():
     statements.get("select 'never timed'")
     assert statements.slowest(2) == [("select 3", 0.3), ("select 2", 0.2)]
     assert "select 'never timed'" not in dict(statements.slowest(10))
+
+
+@pytest.mark.parametrize("rows", [None, 5, "abc", b"abc", {"id": 1}, object()])
+def test_what_no_rows_come_from(rows: object) -> None:
+    """What cannot be iterated, or only into what are no rows, is refused by its class."""
+    with pytest.raises(UsageError, match=f"^source is a {type(rows).__name__}: give a list"):
+        check_rows(rows, "source")
+    check_rows(iter(()))

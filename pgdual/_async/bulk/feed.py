@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from itertools import islice
 from typing import Any, TypeVar
 
-from pgdual.errors import UsageError
+from pgdual.core.statement import check_rows
 
 __all__ = ["AsyncFeed", "Many", "come"]
 
@@ -26,10 +26,9 @@ class AsyncFeed:
         self._slow: AsyncIterator[Any] | None = None
         if isinstance(many, AsyncIterable):
             self._slow = aiter(many)
-        elif isinstance(many, Iterable) and not isinstance(many, (str, bytes, bytearray, memoryview, dict)):
-            self._quick = iter(many)
         else:
-            raise UsageError(f"{what} is a {type(many).__name__}: give a list or another iterable")
+            check_rows(many, what)
+            self._quick = iter(many)
 
     async def take(self, most: int) -> list[Any]:
         """Return the next items, *most* of them or, at the end, fewer."""

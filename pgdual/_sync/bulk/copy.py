@@ -82,13 +82,12 @@ def bring(
     table_name(table)
     if isinstance(columns, str):
         raise UsageError(f"columns={columns!r}: give a list of names")
-    if hasattr(source, "read"):
-        return _data(database, table, columns, shape, File(source), b"", timeout)
-    feed = Feed(source, "source")
+    is_file = hasattr(source, "read")
+    feed: Any = File(source) if is_file else Feed(source, "source")
     first = feed.take(1)
     if not first:
         return 0
-    if isinstance(first[0], (bytes, bytearray, memoryview, str)):
+    if is_file or isinstance(first[0], (bytes, bytearray, memoryview, str)):
         return _data(database, table, columns, shape, feed, first[0], timeout)
     if shape is not None:
         raise UsageError("format, header, delimiter and null are for data, not for rows: leave them out")

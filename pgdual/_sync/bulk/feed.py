@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any, TypeVar
 
-from pgdual.errors import UsageError
+from pgdual.core.statement import check_rows
 
 __all__ = ["Feed", "Many", "come"]
 
@@ -22,8 +22,7 @@ class Feed:
     """
 
     def __init__(self, many: Many[Any], what: str = "rows") -> None:
-        if not isinstance(many, Iterable) or isinstance(many, (str, bytes, bytearray, memoryview, dict)):
-            raise UsageError(f"{what} is a {type(many).__name__}: give a list or another iterable")
+        check_rows(many, what)
         self._quick = iter(many)
 
     def take(self, most: int) -> list[Any]:
