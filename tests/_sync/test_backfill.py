@@ -137,7 +137,7 @@ def test_a_query_and_a_function(db: DB, main_dsn: str) -> None:
     def write(tx: Any, rows: Any) -> None:
         tx.insert_many("total", [(row["day"], row["sum"]) for row in rows])
 
-    query = "select date '2024-01-01' + n / 10 as day, sum(n)::int as sum from source group by 1 -- by day;"
+    query = "select date '2024-01-01' + n / 10 as day, sum(n)::int as sum from source group by 1; -- by day;"
     done = db.backfill(query, None, write, key="day", checkpoint="days", batch=7)
     assert (done.rows, done.last_key) == (51, "2024-02-20")
     assert outside(main_dsn, "select count(*), sum(sum) from total") == [(51, 125250)]

@@ -29,6 +29,7 @@ from pgdual.core.columns import (
     target_of,
     tuples,
 )
+from pgdual.core.script import split
 from pgdual.core.statement import Kind, Statement
 from pgdual.errors import UsageError
 
@@ -264,5 +265,4 @@ async def _source(database: Any, source: str, columns: Sequence[str] | None) -> 
         raise UsageError("source is neither a table's name nor one query that returns rows")
     if statement.parameters or columns is not None:
         raise UsageError("COPY of a query takes neither parameters nor columns=: write them into the query")
-    # On a line of its own: the query may end in a comment.
-    return SQL("({}\n)").format(raw(source.rstrip().removesuffix(";")))
+    return SQL("({})").format(raw(split(source)[0].sql))

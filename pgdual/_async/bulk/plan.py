@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from psycopg.sql import SQL, Composed, Identifier
 
 from pgdual.core.columns import raw, table_name
+from pgdual.core.script import split
 from pgdual.errors import UsageError
 
 _QUERIES = ("SELECT", "VALUES", "TABLE", "WITH")
@@ -74,7 +75,7 @@ class Plan(NamedTuple):
         # The key's own type decides what is behind it: the server parses the text.
         said = [raw(f"s.{{}} {sign} ${at}").format(self.key) for at, (sign, _) in enumerate(bounds, 1)]
         where = SQL(" WHERE {}").format(SQL(" AND ").join(said)) if said else SQL("")
-        text = SQL("SELECT s.*, s.{0}::text AS pgdual_key FROM ({1}\n) AS s{2} ORDER BY s.{0} LIMIT {3}")
+        text = SQL("SELECT s.*, s.{0}::text AS pgdual_key FROM ({1}) AS s{2} ORDER BY s.{0} LIMIT {3}")
         limit = raw(f"${len(bounds) + 1}")
         sql = text.format(self.key, self.source, where, limit).as_string()
         return sql, [*(key for _, key in bounds), size]
@@ -82,14 +83,12 @@ class Plan(NamedTuple):
     def ends(self, parts: int) -> str:
         """Return the query for the keys at which each of *parts* parts ends, but the last."""
         shares = ", ".join(str(at / parts) for at in range(1, parts))
-        text = SQL(
-            "SELECT (percentile_disc(ARRAY[{}]) WITHIN GROUP (ORDER BY s.{}))::text[] FROM ({}\n) AS s"
-        )
+        text = SQL("SELECT (percentile_disc(ARRAY[{}]) WITHIN GROUP (ORDER BY s.{}))::text[] FROM ({}) AS s")
         return text.format(raw(shares), self.key, self.source).as_string()
 
     def estimate(self) -> str:
         """Return the statement that has the server estimate how many rows there are."""
-        return SQL("EXPLAIN (FORMAT JSON) SELECT 1 FROM ({}\n) AS s").format(self.source).as_string()
+        return SQL("EXPLAIN (FORMAT JSON) SELECT 1 FROM ({}) AS s").format(self.source).as_string()
 
 
 def plan_of(database: Any, source: str, transform: Any, target: Any, key: str, name: str) -> Plan:
@@ -108,5 +107,5 @@ def plan_of(database: Any, source: str, transform: Any, target: Any, key: str, n
         statement = database._statements.get(source)
         if statement.verb not in _QUERIES or statement.parameters:
             raise UsageError("source is neither a table's name nor one query without parameters") from None
-        inner = SQL("{}").format(raw(source.rstrip().removesuffix(";")))
+        inner = SQL("{}").format(raw(split(source)[0].sql))
     return Plan(name, inner, Identifier(key), transform, target)
