@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
-from itertools import islice
 from math import inf
 from time import monotonic as now
 from typing import Any
@@ -20,7 +19,7 @@ import psycopg
 
 from pgdual.core.job import COMMAND, STATUS, Job
 from pgdual.core.lanes import split
-from pgdual.core.pipeline import Pipeline, check_returned, is_incident
+from pgdual.core.pipeline import Pipeline, check_returned, in_parts, is_incident
 from pgdual.core.results import IDLE
 from pgdual.errors import QueryTimeoutError
 
@@ -145,16 +144,17 @@ class Wire(Deadlines):
         self._flush()
 
     async def _feed(self, job: Job, rows: Iterable[Sequence[Any]]) -> None:
-        pipeline = self.pipeline
-        iterator, number = iter(rows), 1
-        while job.error is None and not self.dead:
-            following = pipeline.send_rows(job, islice(iterator, BATCH), number)
+        pipeline, number = self.pipeline, 1
+        for part in in_parts(rows, BATCH):
+            following = pipeline.send_rows(job, part, number)
             if following - number < BATCH:
                 return
             number = following
             pipeline.pgconn.send_flush_request()
             self._flush()
             await self._drain()
+            if job.error is not None or self.dead:
+                return
 
     def _flush(self) -> None:
         if self.pipeline.pgconn.flush() and not self._writing:

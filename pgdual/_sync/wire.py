@@ -10,7 +10,6 @@ from __future__ import annotations
 import select
 import threading
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from math import inf
 from time import monotonic as now
 from typing import Any
@@ -20,7 +19,7 @@ import psycopg
 from pgdual.core.job import COMMAND, STATUS, Job, command
 from pgdual.core.lanes import learn
 from pgdual.core.libpq import is_busy, shut_down
-from pgdual.core.pipeline import Pipeline, check_returned, is_incident
+from pgdual.core.pipeline import Pipeline, check_returned, in_parts, is_incident
 from pgdual.core.statement import Kind
 from pgdual.errors import QueryTimeoutError
 
@@ -175,17 +174,17 @@ class Wire:
         self._receive(job)
 
     def _feed(self, job: Job, rows: Iterable[Sequence[Any]]) -> None:
-        pipeline = self.pipeline
-        iterator = iter(rows)
-        number = 1
-        while job.error is None:
-            following = pipeline.send_rows(job, islice(iterator, BATCH), number)
+        pipeline, number = self.pipeline, 1
+        for part in in_parts(rows, BATCH):
+            following = pipeline.send_rows(job, part, number)
             if following - number < BATCH:
                 return
             number = following
             pipeline.pgconn.send_flush_request()
             self._write(job.deadline)
             pipeline.receive()
+            if job.error is not None:
+                return
 
     # -- receiving -------------------------------------------------------------------------------
 

@@ -13,7 +13,10 @@ says of a prepared statement in an error is believed here, inside of a transacti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, repeat
+from operator import length_hint
 from typing import Any
 
 import psycopg
@@ -37,6 +40,7 @@ PREPARED = 256
 # has to be ended, whatever becomes of the statement.
 _READ_ONLY_GROUP = b"SELECT set_config('transaction_read_only', 'on', true)"
 _READ_ONLY = b"default_transaction_read_only"
+_ROWS = {tuple, list}
 _OPEN = (int(TransactionStatus.INTRANS), int(TransactionStatus.INERROR))
 
 
@@ -209,6 +213,10 @@ class Pipeline(Results):
         Raises:
             UsageError: A row does not fit; it is numbered.
         """
+        if isinstance(rows, list):
+            common = None if self.unnamed else alike(job, rows, self._types)
+            if common is not None:
+                return self._send_alike(job, rows, first, common)
         statement, plans, types = job.statement, job.prepared.plans, self._types
         send, name = self.pgconn.send_query_prepared, statement.name
         known, shape, number = None, None, first
@@ -242,11 +250,58 @@ class Pipeline(Results):
             raise UsageError(f"row {number}: {error}") from error.__cause__
         return first
 
+    def _send_alike(self, job: Job, rows: list[Sequence[Any]], first: int, plan: Any) -> int:
+        # What the loop of `send_rows` does, in C.
+        ending = () if job.gathered is None else (repeat(job.statement.result_format),)
+        left = iter(rows)
+        buffers = map(plan.transformer.dump_sequence, left, repeat(plan.py_formats))
+        names, formats = repeat(job.statement.name), repeat(plan.formats)
+        try:
+            deque(map(self.pgconn.send_query_prepared, names, buffers, formats, *ending), maxlen=0)
+        except psycopg.OperationalError:
+            raise
+        except Exception as error:
+            at = len(rows) - length_hint(left) - 1
+            reason = refusal(self._types, job.prepared.plans.types, rows[at], plan, error)
+            raise UsageError(f"row {first + at}: {reason}") from error
+        return first + len(rows)
+
     def end_many(self, texts: Sequence[bytes]) -> None:
         """Queue the end of an executemany: COMMIT, or what undoes the rows, and the Sync."""
         for text in texts:
             self.pgconn.send_query_params(text, None)
         self.pgconn.pipeline_sync()
+
+
+def in_parts(rows: Iterable[Sequence[Any]], most: int) -> Iterator[Iterable[Sequence[Any]]]:
+    """Yield *rows* in parts of up to *most*: of a list or a tuple as lists, else to be read as they are sent.
+
+    What was not read yet, an iterator may still change.
+    """
+    if isinstance(rows, (list, tuple)):
+        for start in range(0, len(rows), most):
+            yield list(rows[start : start + most])
+        return
+    iterator = iter(rows)
+    while True:
+        yield islice(iterator, most)
+
+
+def alike(job: Job, rows: list[Sequence[Any]], types: Types) -> Any:
+    """Return the plan by which all of *rows* can be dumped as they are, or None if there is none."""
+    plans = job.prepared.plans
+    if not set(map(type, rows)) <= _ROWS or set(map(len, rows)) != {len(plans.types)}:
+        return None
+    columns = list(zip(*rows, strict=True))
+    classes = [set(map(type, column)) for column in columns]
+    if any(len(one) > 1 for one in classes):
+        return None
+    try:
+        plan = plan_of(job.statement, plans, tuple(one.pop() for one in classes), types)
+    except UsageError:
+        return None  # it says of which row
+    fits = all(low <= min(columns[at]) and max(columns[at]) <= high for at, low, high in plan.bounds)
+    return plan if fits and not plan.converters else None
 
 
 def is_incident(error: Exception, jobs: Iterable[Job]) -> bool:

@@ -8,7 +8,7 @@ from psycopg.errors import lookup
 from psycopg.pq import DiagnosticField, TransactionStatus
 
 from pgdual.core.job import COMMAND, MANY, PLANS, STATUS, Job, begin, command
-from pgdual.core.pipeline import check_returned, is_incident
+from pgdual.core.pipeline import check_returned, in_parts, is_incident
 from pgdual.core.results import is_outdated
 from pgdual.core.rows import ROWS
 from pgdual.core.statement import Statement
@@ -234,6 +234,40 @@ def test_rows_are_dumped_as_they_are(pipeline, tape, many):
     assert tape.sent[-2:] == [("query_params", b"COMMIT", None), ("sync",)]
 
 
+@pytest.mark.parametrize("lists", [False, True])
+def test_rows_that_are_alike(pipeline, tape, many, lists):
+    """A list of them is sent as one by one, and what returns comes in the statement's form."""
+    many.gathered = []
+    rows = [(1, "a"), [2, "b"]]
+    assert pipeline.send_rows(many, rows if lists else iter(rows), 5) == 7
+    assert sent_rows(tape) == [([one.to_bytes(4), text], [1, 0]) for one, text in ((1, b"a"), (2, b"b"))]
+    assert [said[4] for said in tape.sent if said[0] == "query_prepared"] == [1, 1]
+
+
+def test_a_loss_as_rows_are_sent(pipeline, tape, many, monkeypatch):
+    """It is the connection's, and no row's."""
+
+    def send(*_args):
+        raise psycopg.OperationalError("gone")
+
+    monkeypatch.setattr(tape, "send_query_prepared", send, raising=False)
+    with pytest.raises(psycopg.OperationalError, match="gone"):
+        pipeline.send_rows(many, [(1, "a")], 1)
+
+
+def test_rows_in_parts():
+    """What is there is cut, what an iterator gives is read as it is asked for."""
+    assert list(in_parts([1, 2, 3, 4, 5], 2)) == [[1, 2], [3, 4], [5]]
+    assert list(in_parts((1, 2), 2)) == [[1, 2]]
+    assert list(in_parts([], 2)) == []
+    given = iter(range(5))
+    parts = in_parts(given, 2)
+    part = next(parts)
+    assert next(given) == 0
+    assert (list(part), list(next(parts))) == ([1, 2], [3, 4])
+    assert list(next(parts)) == []
+
+
 def test_rows_behind_a_pooler(pipeline, tape):
     """N1, N2: without names each row has the text and the types with it."""
     pipeline.unnamed = True
@@ -247,6 +281,7 @@ def test_rows_behind_a_pooler(pipeline, tape):
     ("row", "words"),
     [
         ((2**31, "a"), r"row 3: argument \$1 \(int\)"),  # what has bounds is looked at before
+        ((3, "nul \0"), r"row 3: argument \$2 \(str\)"),
         (("1", "nul \0"), r"row 3: argument \$2 \(str\)"),  # else the dumper refuses
         ((1.5, "a"), r"row 3: argument \$1 is integer"),
         ((1,), "row 3: statement takes 2 arguments"),
@@ -258,6 +293,8 @@ def test_a_row_that_does_not_fit(pipeline, tape, many, row, words):
     with pytest.raises(UsageError, match=words):
         pipeline.send_rows(many, [(2, "b"), row], 2)
     assert len(sent_rows(tape)) == 1
+    with pytest.raises(UsageError, match=words):
+        pipeline.send_rows(many, [row], 3)
 
 
 def test_rows_of_a_text_that_another_wire_describes_anew(pipeline, tape, many):
