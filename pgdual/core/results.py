@@ -205,6 +205,7 @@ class Results:
             job.gathered += self._value(job, result)
         except Exception as error:
             job.error = error
+            answered -= 1  # the error is this row's
         job.rows = answered
 
     def _fail(self, job: Job, result: PGresult) -> None:

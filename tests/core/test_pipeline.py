@@ -311,6 +311,14 @@ def test_rows_of_a_text_that_another_wire_describes_anew(pipeline, tape, many):
     assert ("prepare", statement.name, statement.query, (FLOAT8, TEXT)) in tape.sent
 
 
+def test_what_stays_prepared(pipeline, many):
+    """A connection that was only lent has what it had; one that was made anew has nothing."""
+    pipeline.enter(is_anew=False)
+    assert [*pipeline.prepared] == [many.statement.name]
+    pipeline.enter()
+    assert not pipeline.prepared
+
+
 def test_incidents():
     """B2: a loss or a silence with somebody waiting; not what was given up, nor a client that closes."""
     waiting, abandoned, aside = (Job(STATUS, insert()) for _ in range(3))

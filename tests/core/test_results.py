@@ -7,7 +7,7 @@ import pytest
 from psycopg.pq import ExecStatus
 
 from pgdual.core import results
-from pgdual.core.job import STATUS, Job
+from pgdual.core.job import MANY, STATUS, Job
 from pgdual.core.rows import RESULT, ROWS, VALUE
 from pgdual.core.statement import Statement
 from pgdual.core.types import Types
@@ -83,6 +83,19 @@ def test_what_cannot_be_made_of_a_row(pipeline, tape, rows):
     job = Job(ROWS, Statement("select 2"))
     job.into = type("Model", (), {"model_validate": lambda values: {}[min(values)]})
     assert isinstance(answered(pipeline, tape, job, rows([(7, 8)])).error, KeyError)
+
+
+def test_what_many_statements_return(pipeline, tape, rows):
+    """The rows of a fetchmany come in order, and what is counted are statements; an error is its answer."""
+    job = Job(MANY, Statement("update t set a = 1 returning a, b"))
+    job.gathered = []
+    answered(pipeline, tape, job, rows([(7, 8)]), rows([(9, 10), (11, 12)]))
+    assert [*map(tuple, job.gathered)] == [(7, 8), (9, 10), (11, 12)]
+    assert (job.error, job.rows) == (None, 2)
+    job = Job(MANY, Statement("update t set a = 2 returning a, b"))
+    job.gathered, job.into = [], type("Model", (), {"model_validate": lambda values: {}[min(values)]})
+    assert isinstance(answered(pipeline, tape, job, rows([(7, 8)]), rows([(9, 10)])).error, KeyError)
+    assert (job.gathered, job.rows) == ([], 0)
 
 
 @pytest.mark.parametrize(("reported", "expected"), [(b"on", True), (b"off", False), (None, False)])
