@@ -1,7 +1,8 @@
 """Rows: `Record`, and the shapes that `into=` can ask for.
 
 A Record is a tuple that also answers by name. One class is made per list of column names and kept, so
-that a row costs one C call; names are read through C descriptors.
+that a row costs one C call. `row.email` is read through a C descriptor, `row["email"]` in C as well where
+the extension was built.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ from typing import Any, ClassVar, Self
 
 from pgdual.errors import UsageError
 
+try:
+    from ._named import Named
+except ImportError:  # no compiler was there
+    from .named import Named
+
 Maker = Callable[[Any], Any]
 
 # The C descriptor behind namedtuple's fields: ten times faster than a property over itemgetter.
@@ -27,7 +33,7 @@ _classes: dict[tuple[str, ...], type[Record]] = {}
 _makers: dict[tuple[Any, tuple[str, ...]], Maker] = {}
 
 
-class Record(tuple[Any, ...]):
+class Record(Named):
     """A row: a tuple whose columns also answer to their names.
 
     `row["email"]` always works; `row.email` where the name is not a method's. Of two columns with one
@@ -39,14 +45,8 @@ class Record(tuple[Any, ...]):
     _index: ClassVar[dict[str, int]] = {}
     _names: ClassVar[tuple[str, ...]] = ()
 
-    def __getitem__(self, key: Any) -> Any:
-        """Return a column by name or position, or a tuple for a slice."""
-        if isinstance(key, str):
-            try:
-                return tuple.__getitem__(self, self._index[key])
-            except KeyError:
-                raise KeyError(f"no column {key!r}; the row has {', '.join(self._names)}") from None
-        return tuple.__getitem__(self, key)
+    def __missing__(self, key: str) -> Any:
+        raise KeyError(f"no column {key!r}; the row has {', '.join(self._names)}") from None
 
     def __getattr__(self, name: str) -> Any:
         # Names that are descriptors never come here.
@@ -102,18 +102,8 @@ def record_class(names: tuple[str, ...]) -> type[Record]:
 
 
 def _make_class(names: tuple[str, ...]) -> type[Record]:
-    index: dict[Any, int] = {name: position for position, name in enumerate(names)}
-    by_any = index | {position: position for position in range(-len(names), len(names))}
-    at = tuple.__getitem__
-    slow = Record.__getitem__
-
-    def getitem(self: Record, key: Any) -> Any:
-        try:
-            return at(self, by_any[key])
-        except (KeyError, TypeError):
-            return slow(self, key)
-
-    body: dict[str, Any] = {"__slots__": (), "__getitem__": getitem, "_index": index, "_names": names}
+    index = {name: position for position, name in enumerate(names)}
+    body: dict[str, Any] = {"__slots__": (), "_index": index, "_names": names}
     for name, position in index.items():
         if name not in _METHODS and name.isidentifier() and not name.startswith("__"):
             body[name] = _Column(position, f"Column {position}.")
