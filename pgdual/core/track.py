@@ -13,7 +13,13 @@ from zlib import crc32
 
 import psycopg
 
-from pgdual.errors import CircuitOpenError, ClientClosedError, OutcomeUnknownError, PoolTimeoutError
+from pgdual.errors import (
+    CircuitOpenError,
+    ClientClosedError,
+    OutcomeUnknownError,
+    PoolTimeoutError,
+    ProjectionError,
+)
 
 from .projection import Event, Position
 
@@ -32,13 +38,24 @@ def slice_of(aggregate_id: str) -> int:
     return crc32(aggregate_id.encode()) % SLICES
 
 
-def parts_of(events: list[Event], positions: list[Position]) -> list[tuple[list[int], list[Event]]]:
+def behind(events: list[Event], positions: list[Position]) -> list[Event]:
+    """Return those of *events*, which are in order, that their slices have not done by their *positions*."""
+    if not events or events[0].position > max(positions):
+        return events
+    return [event for event in events if event.position > positions[slice_of(event.aggregate_id)]]
+
+
+def parts_of(
+    events: list[Event], positions: list[Position], most: int = SLICES
+) -> list[tuple[list[int], list[Event]]]:
     """Return slices with their *events*, without those that a slice has done by its position.
 
     Few events make few parts, for each is a transaction.
     """
-    left = [event for event in events if event.position > positions[slice_of(event.aggregate_id)]]
-    count = min(max(len(left) // FEW, 1), SLICES)
+    left = behind(events, positions)
+    count = min(max(len(left) // FEW, 1), most)
+    if count == 1:
+        return [(list(range(SLICES)), left)] if left else []
     found: dict[int, list[Event]] = {}
     for event in left:
         found.setdefault(slice_of(event.aggregate_id) % count, []).append(event)
@@ -60,9 +77,15 @@ def waves(events: list[Event]) -> Iterator[list[Event]]:
         events = left
 
 
+class GoneError(ProjectionError):
+    """The tables that are written have been taken away by somebody else who rebuilds them."""
+
+
 def is_trouble(error: Exception) -> bool:
     """True if *error* says nothing of the event: the same may go well when the server does."""
-    if isinstance(error, (PoolTimeoutError, CircuitOpenError, ClientClosedError, OutcomeUnknownError)):
+    if isinstance(
+        error, (PoolTimeoutError, CircuitOpenError, ClientClosedError, OutcomeUnknownError, GoneError)
+    ):
         return True
     if not isinstance(error, psycopg.Error):
         return False

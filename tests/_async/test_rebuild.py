@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from psycopg.errors import SerializationFailure
 
+import pgdual._async.projection.rebuild as rebuilding
 from pgdual.aio import (
     AsyncClient,
     AsyncDB,
@@ -22,7 +24,7 @@ from pgdual.aio import (
 from pgdual.errors import ProjectionError
 
 from .clients import at_rest, client_of, first, outside, prepare
-from .runtime import FACE, spawn, wait_until
+from .runtime import FACE, Event, spawn, wait_until
 from .test_event_log import event
 
 SYNC = ProjectionType.SYNC
@@ -35,6 +37,13 @@ where conrelid = 'totals'::regclass or confrelid = 'totals'::regclass
 union all select privilege_type from information_schema.table_privileges
 where table_name = 'totals' and grantee = 'PUBLIC'
 union all select reloptions::text from pg_class where oid = 'totals'::regclass order by 1
+"""
+WAITING = """
+select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
+"""
+PLACES = "select count(*) from pgdual_positions where projector like '%rebuild%'"
+PLACE = """
+select relnamespace::regnamespace || '.' || relname from pg_class where oid = to_regclass('totals')
 """
 SCHEMAS = "select count(*) from pg_namespace where nspname like 'pgdual_rebuild%'"
 
@@ -71,6 +80,11 @@ async def count(one: Any, db: AsyncDB) -> None:
     """Count an event; fail with one that says so."""
     await db.execute(ADD, one.aggregate_id)
     await db.execute("select 1 / $1::int", one.data.get("by", 1))
+
+
+def stop(state: Any) -> None:
+    """Interrupt a rebuild."""
+    raise KeyError
 
 
 async def append(db: AsyncDB, aggregates: int, versions: int, begin: int = 1) -> None:
@@ -218,3 +232,167 @@ async def test_what_cannot_be_rebuilt(main_dsn: str, db: AsyncDB, registry: Regi
     ):
         await rebuild("count", db, registry)
     assert first(main_dsn, SCHEMAS) == 0
+
+
+async def test_in_place_after_an_interrupted_one(main_dsn: str, db: AsyncDB, registry: Registry) -> None:
+    """J4: a rebuild in place forgets what an interrupted one has done, and the next begins anew."""
+    projector("tick", name="count", tables="totals", registry=registry)(count)
+    await append(db, 3, 10)
+    with pytest.raises(KeyError):
+        await rebuild("count", db, registry, progress=stop)
+    await rebuild("count", db, registry, in_place=True)
+    assert (first(main_dsn, SCHEMAS), first(main_dsn, PLACES)) == (0, 0)
+    await rebuild("count", db, registry)
+    assert outside(main_dsn, TOTALS) == totals(3, 10)
+
+
+async def test_little_is_left_for_the_swap(
+    main_dsn: str, db: AsyncDB, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """J4: the projection stands still for the end of the log alone, also where few events are its own."""
+    monkeypatch.setattr(rebuilding, "BATCH", 10)
+    monkeypatch.setattr(rebuilding, "NEAR", 5)
+    turns: list[str] = []
+
+    async def note(one: Any, db: AsyncDB) -> None:
+        await db.execute(ADD, one.aggregate_id)
+        turns.append(await db.fetchval("select pg_current_xact_id()::text"))
+
+    projector("tick", name="count", tables="totals", registry=registry)(note)
+    kinds = ["tock", "tock", "tock", "tick"] * 25
+    await AsyncEventLog(db).append([event("a", n, kind) for n, kind in enumerate(kinds, 1)])
+    await rebuild("count", db, registry)
+    assert outside(main_dsn, TOTALS) == [("a", 25)]
+    assert turns.count(turns[-1]) <= 3  # as many as a batch may hold
+
+
+async def test_two_at_once(main_dsn: str, db: AsyncDB, registry: Registry) -> None:
+    """J4: two rebuilds at once do nothing twice; the one that comes too late for the swap says so."""
+    has_begun, may_go_on = Event(), Event()
+
+    async def pause(one: Any, db: AsyncDB) -> None:
+        await count(one, db)
+        if not has_begun.is_set():
+            has_begun.set()
+            await may_go_on.wait()
+
+    projector("tick", name="count", tables="totals", registry=registry)(pause)
+    await append(db, 3, 10)
+    async with spawn(lambda: rebuild("count", db, registry)) as one:
+        await has_begun.wait()
+        async with spawn(lambda: rebuild("count", db, registry)) as two:
+            await wait_until(lambda: first(main_dsn, WAITING) == 1)
+            may_go_on.set()
+            assert (await two.result()).is_over
+        with pytest.raises(ProjectionError, match="'count' was rebuilt by somebody else meanwhile"):
+            await one.result()
+    assert outside(main_dsn, TOTALS) == totals(3, 10)
+    assert first(main_dsn, SCHEMAS) == 0
+    assert first(main_dsn, PLACES) == 0
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+async def test_begun_anew_meanwhile(
+    main_dsn: str, db: AsyncDB, registry: Registry, is_over: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """J4: a rebuild whose fresh tables another has swapped or removed ends, and writes to no others."""
+    monkeypatch.setattr(rebuilding, "BATCH", 10)
+    monkeypatch.setattr(rebuilding, "NEAR", 5)
+    steps = {name: (Event(), Event()) for name in ("one", "two")}
+
+    def pausing(name: str) -> Any:
+        async def pause(state: Any) -> None:
+            has_come, may_go_on = steps[name]
+            has_come.set()
+            await may_go_on.wait()
+
+        return pause
+
+    projector("tick", name="count", tables="totals", registry=registry)(count)
+    await append(db, 3, 10)
+    async with spawn(lambda: rebuild("count", db, registry, progress=pausing("one"))) as one:
+        await steps["one"][0].wait()
+        two = spawn(lambda: rebuild("count", db, registry, restart=not is_over, progress=pausing("two")))
+        async with two:
+            if is_over:
+                steps["two"][1].set()
+                await two.result()
+            await steps["two"][0].wait()
+            steps["one"][1].set()
+            with pytest.raises(ProjectionError, match="'count' was rebuilt by somebody else meanwhile"):
+                await one.result()
+            steps["two"][1].set()
+            assert (await two.result()).done == 30
+    assert outside(main_dsn, TOTALS) == totals(3, 10)
+    assert (first(main_dsn, SCHEMAS), first(main_dsn, PLACES)) == (0, 0)
+
+
+async def test_in_place_with_a_projector_that_does_not_fit(
+    main_dsn: str, db: AsyncDB, registry: Registry
+) -> None:
+    """J4: what would fail with every event is the projector's fault: it is told, and the rows stay."""
+
+    async def wrong(one: Any, db: AsyncDB) -> None:
+        await db.execute("insert into totals (nothing) values ($1)", one.aggregate_id)
+
+    projector("tick", name="count", tables="totals", registry=registry)(wrong)
+    outside(main_dsn, "insert into totals values ('old', 5)")
+    await append(db, 2, 2)
+    with pytest.raises(ProjectionError, match='column "nothing" of relation "totals" does not exist'):
+        await rebuild("count", db, registry, in_place=True)
+    assert outside(main_dsn, TOTALS) == [("old", 5)]
+    assert await projection_failures(db) == []
+
+
+async def test_in_place_with_a_conflict(main_dsn: str, db: AsyncDB, registry: Registry) -> None:
+    """J4: an event that was rolled back for another's sake has not failed: all of it is to be done again."""
+    errors = [SerializationFailure("for another's sake")]
+
+    async def give_way(one: Any, db: AsyncDB) -> None:
+        if errors:
+            raise errors.pop()
+        await count(one, db)
+
+    projector("tick", name="count", tables="totals", registry=registry)(give_way)
+    await append(db, 2, 2)
+    with pytest.raises(SerializationFailure):
+        await rebuild("count", db, registry, in_place=True)
+    assert await projection_failures(db) == []
+    await rebuild("count", db, registry, in_place=True)
+    assert outside(main_dsn, TOTALS) == totals(2, 2)
+
+
+async def test_on_one_connection(main_dsn: str, registry: Registry) -> None:
+    """J4: a prepared statement finds the fresh tables in a rebuild, and the live ones before and after."""
+    prepare(main_dsn, "create table totals (id text primary key, total int)")
+    places: list[str] = []
+
+    async def look(one: Any, db: AsyncDB) -> None:
+        places.append(await db.fetchval(PLACE))
+        await count(one, db)
+
+    projector("tick", name="count", tables="totals", registry=registry)(look)
+    async with client_of(main=main_dsn, pool_max_size=1) as client:
+        db = client["main"]
+        await AsyncEventLog(db).create()
+        await append(db, 1, 2)
+        for _ in range(2):
+            await db.execute(ADD, "live")
+            assert await db.fetchval(PLACE) == "public.totals"
+            await rebuild("count", db, registry)
+            assert outside(main_dsn, TOTALS) == [("a0", 2)]
+    assert len(places) == 4
+    assert all(place.startswith("pgdual_rebuild") for place in places)
+
+
+async def test_a_live_table_that_has_changed(main_dsn: str, db: AsyncDB, registry: Registry) -> None:
+    """J4: fresh tables that were begun before a migration do not undo it: one has to begin anew."""
+    projector("tick", name="count", tables="totals", registry=registry)(count)
+    await append(db, 3, 3)
+    with pytest.raises(KeyError):
+        await rebuild("count", db, registry, progress=stop)
+    outside(main_dsn, "alter table totals add note text")
+    with pytest.raises(ProjectionError, match=r"totals has changed .*restart=True"):
+        await rebuild("count", db, registry)
+    await rebuild("count", db, registry, restart=True)
+    assert outside(main_dsn, "select id, total, note from totals order by id")[0] == ("a0", 3, None)

@@ -13,7 +13,19 @@ from hypothesis import strategies as st
 
 from pgdual.core.meter import ProjectionMeters
 from pgdual.core.projection import START, Event, Position
-from pgdual.core.track import FEW, SLICES, Pace, is_broken, is_conflict, is_trouble, parts_of, slice_of, waves
+from pgdual.core.track import (
+    FEW,
+    SLICES,
+    GoneError,
+    Pace,
+    behind,
+    is_broken,
+    is_conflict,
+    is_trouble,
+    parts_of,
+    slice_of,
+    waves,
+)
 from pgdual.errors import CheckViolation, PoolTimeoutError, QueryTimeoutError
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -50,12 +62,12 @@ def test_waves_are_few() -> None:
     ]
 
 
-@given(PAIRS, st.integers(0, 20), st.integers(1, 9))
-def test_parts(pairs: list[tuple[str, str]], done: int, times: int) -> None:
+@given(PAIRS, st.integers(0, 20), st.integers(1, 9), st.integers(1, SLICES))
+def test_parts(pairs: list[tuple[str, str]], done: int, times: int, most: int) -> None:
     """J3: an aggregate is in one part, in order, and what its slice has done by its position is left out."""
     positions = [Position(1, done) if number % 2 else START for number in range(SLICES)]
     events = events_of(pairs * times)
-    found = parts_of(events, positions)
+    found = parts_of(events, positions, most)
     slices = [number for numbers, _ in found for number in numbers]
     assert len(slices) == len(set(slices))
     for numbers, part in found:
@@ -66,7 +78,8 @@ def test_parts(pairs: list[tuple[str, str]], done: int, times: int) -> None:
         ]
     left = [one for one in events if one.position > positions[slice_of(one.aggregate_id)]]
     assert sum(len(part) for _, part in found) == len(left)
-    assert len(found) <= max(len(left) // FEW, 1)
+    assert len(found) <= min(max(len(left) // FEW, 1), most)
+    assert behind(events, positions) == left
 
 
 def test_slices_are_for_ever() -> None:
@@ -78,6 +91,7 @@ def test_slices_are_for_ever() -> None:
     ("error", "trouble", "conflict"),
     [
         (psycopg.OperationalError("the connection was lost"), True, False),
+        (GoneError("was rebuilt by somebody else"), True, False),
         (psycopg.errors.AdminShutdown(), True, False),
         (psycopg.errors.DiskFull(), True, False),
         (psycopg.errors.ReadOnlySqlTransaction(), True, False),

@@ -1,7 +1,8 @@
 """rebuild: a projection anew from the whole log, while live events keep flowing (J4).
 
 Beside: fresh tables go along the log as any projection does, under a checkpoint of their own, so they can be
-interrupted at any point and gone on with. When they have caught up, one transaction stops the projection,
+interrupted at any point and gone on with. Its transactions find them by their search_path, before the live
+ones. When they have caught up, one transaction stops the projection,
 does what is left, puts them in the place of the live tables and sets its checkpoint.
 
 In place: one transaction empties the tables and fills them; until it commits the projection pauses, readers
@@ -19,7 +20,7 @@ from pgdual._async.runtime import now, sleep
 from pgdual._async.transaction import Isolation
 from pgdual.core.meter import ProjectionMeter, ProjectionMeters
 from pgdual.core.projection import START, Event, Position, Projector, Registry
-from pgdual.core.track import SLICES, Pace, is_conflict, is_trouble, slice_of
+from pgdual.core.track import SLICES, Pace, behind, is_broken, is_conflict, is_trouble
 from pgdual.errors import ProjectionError
 
 from . import fresh
@@ -29,11 +30,13 @@ from .log import AsyncEventLog
 from .registry import REGISTRY
 from .retries import AsyncRetries
 
-BATCH = 8_000  # events of one step. Source: of 2,000, 8,000 and 20,000 the middle one was quickest
+BATCH = 8_000  # events of one step. Source: bench row 21 was quickest with it, of 1,000 to 16,000
 NEAR = 2_000  # events that are left for the swap
 TRIES = 3
 PATIENCE = 600.0  # seconds of one transaction
 _COUNT = "SELECT count(*) FROM pgdual_events WHERE event_type = ANY($1) AND (turn, number) > ($2, $3)"
+_ENTER = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
+_IS_FAR = "SELECT EXISTS (SELECT FROM pgdual_events WHERE (turn, number) > ($1, $2) OFFSET $3)"
 _FAILED = "SELECT DISTINCT aggregate_id FROM projection_failures WHERE projector = $1"
 _LEAST = "SELECT turn, number FROM pgdual_positions WHERE projector = $1 ORDER BY 1, 2 LIMIT 1"
 _PENDING = """
@@ -42,6 +45,7 @@ SELECT count(*) FROM projection_failures AS f WHERE projector = $1 AND tries < $
     AND version < f.version AND tries >= $2
 )
 """
+_ALL_POSITIONS = f"{POSITIONS} FOR UPDATE"  # another rebuild may be in the middle of a batch
 _STOP = "SELECT slice FROM pgdual_positions WHERE projector = $1 ORDER BY slice FOR UPDATE"
 _STOP_INLINE = "LOCK TABLE pgdual_projected IN SHARE ROW EXCLUSIVE MODE"
 _MOVE_ALL = "UPDATE pgdual_positions SET turn = $2, number = $3 WHERE projector = $1"
@@ -101,8 +105,9 @@ async def rebuild(
         progress: Called after each batch.
 
     Raises:
-        ProjectionError: There is no such projection, it names no tables, or something hangs on them that
-            fresh ones would not have (a view, a trigger).
+        ProjectionError: There is no such projection, it names no tables, something hangs on them that fresh
+            ones would not have (a view, a trigger), they have changed since an interrupted rebuild began, or
+            another rebuild of it was done first.
     """
     work = AsyncRebuild(projection, database, registry, progress)
     return await (work.in_place() if in_place else work.beside(restart))
@@ -125,6 +130,7 @@ class AsyncRebuild:
         # What callers append while a SYNC projection is stopped, they project themselves afterwards: what is
         # read and what is marked as projected come from one snapshot, which is taken after the lock.
         self._isolation: Isolation | None = "repeatable read" if self._is_inline else None
+        self._fresh: fresh.Fresh | None = None
         self._looked = 0  # events
         self._progress = progress
         self._pace = Pace(0.0, 0)
@@ -139,67 +145,59 @@ class AsyncRebuild:
         tables = await fresh.live_tables(database, self._tables)
         await fresh.check(database, tables)
         async with database.transaction() as tx:
-            if restart:
+            await tx.execute(_ENTER, self._key)
+            if restart or not await self._is_begun(tx, schema, tables):
                 await self._forget(tx)
                 await fresh.remove(tx, schema)
-            if not await fresh.is_there(tx, schema):
-                await self._forget(tx)
                 await tx.execute(START_SLICES, self._key, SLICES)
                 if not self._is_inline:
                     await tx.execute(START_SLICES, self._name, SLICES)
                 await fresh.make(tx, schema, tables)
-        other = await self._other(schema)
-        try:
-            await self._fill(other)
-            await self._swap(other, schema, tables)
-        finally:
-            await other.close()
+        self._fresh = await fresh.found(database, self._name, schema)
+        await self._fill()
+        await self._swap(schema, tables)
         return await self._told(is_over=True)
+
+    async def _is_begun(self, tx: Any, schema: str, tables: list[fresh.Live]) -> bool:
+        return bool(await tx.fetch(POSITIONS, self._key)) and await fresh.is_there(tx, schema, tables)
 
     async def _forget(self, tx: Any) -> None:
         await tx.execute(_FORGET, self._key)
         await tx.execute(_OLD_FAILURES, [self._key])
 
-    async def _other(self, schema: str) -> AsyncDB:
-        """Return the same database with connections that find the fresh tables first."""
-        database = self._database
-        path = await database.fetchval("SELECT current_setting('search_path')")
-        settings = database._database_settings()
-        change: dict[str, Any] = {"search_path": fresh.first_in_path(schema, path), "pool_min_size": 1}
-        if settings.direct_dsn is not None:
-            change |= {"dsn": settings.direct_dsn, "direct_dsn": None, "pooler": "none"}
-        other = AsyncDB(database.name, database._get_settings)
-        other._types, other._hooks = database._types, database._hooks
-        other._statements = database._statements.anew()
-        await other.use(settings.model_copy(update=change))
-        return other
-
-    async def _fill(self, other: AsyncDB) -> None:
+    async def _fill(self) -> None:
         """Bring the fresh tables near the end of the log, with second tries of what has failed."""
-        source = AsyncEventLog(other)
-        track = AsyncProjection(source, other, self._key, self._projectors, ProjectionMeter(), PATIENCE)
-        meters = ProjectionMeters()
-        retries = AsyncRetries(source, other, Registry("none"), [track], meters, TRIES, PATIENCE)
-        await self._count(other)
+        database, log = self._database, AsyncEventLog(self._database)
+        track = self._track(log)
+        retries = AsyncRetries(log, database, Registry("none"), [track], ProjectionMeters(), TRIES, PATIENCE)
+        await self._count(database)
         while True:
             before = track.looked
             is_moving = await track.step(BATCH)
             self._looked += track.looked - before
-            if track.looked - before >= NEAR:
+            if is_moving and await database.fetchval(_IS_FAR, *track.position, NEAR):
                 await self._told()
                 continue
             await retries.step()
-            if not await other.fetchval(_PENDING, self._key, TRIES):
+            if not await database.fetchval(_PENDING, self._key, TRIES):
                 return await track.level()
             if not is_moving:
                 await sleep(0.05)
 
-    async def _swap(self, other: AsyncDB, schema: str, tables: list[fresh.Live]) -> None:
+    def _track(self, source: Any) -> AsyncProjection:
+        # Batches go quickest in one transaction: several would wait for each other's rows.
+        parts = 1 if all(one.is_batch for one in self._projectors) else SLICES
+        meter = ProjectionMeter()
+        return AsyncProjection(
+            source, self._database, self._key, self._projectors, meter, PATIENCE, self._fresh, parts
+        )
+
+    async def _swap(self, schema: str, tables: list[fresh.Live]) -> None:
         for left in reversed(range(CONFLICTS)):
             try:
-                async with other.transaction(self._isolation, replay=False) as tx:
+                async with self._database.transaction(self._isolation, replay=False) as tx:
                     await self._stop(tx)
-                    await self._replay(tx, other)
+                    await self._replay(tx)
                     await self._settle(tx)
                     await fresh.swap(tx, schema, tables)
                 return
@@ -224,27 +222,28 @@ class AsyncRebuild:
                 await tx.execute(START_SLICES, self._name, SLICES)
             await self._stop(tx)
             await self._forget(tx)
+            await fresh.remove(tx, fresh.schema_of(self._name))
             await tx.execute(START_SLICES, self._key, SLICES)
             await self._count(tx)
             await tx.execute("SET CONSTRAINTS ALL DEFERRED")
             for table in reversed(tables):
                 await tx.execute(f"DELETE FROM {table}", timeout=None)  # noqa: S608
-            await self._replay(tx, database)
+            await self._replay(tx)
             await self._settle(tx)
         return await self._told(is_over=True)
 
     # -- both ------------------------------------------------------------------------------------
 
-    async def _replay(self, tx: Any, database: AsyncDB) -> None:
+    async def _replay(self, tx: Any) -> None:
         """Project what is behind the checkpoint, in the open transaction.
 
         A SYNC projector has projected what its caller appended, readable already or not; so it is read, too.
         """
-        positions = [Position(*row) for row in await tx.fetch(POSITIONS, self._key)]
-        if not positions:
-            raise ProjectionError(f"{database.name}: {self._name!r} was rebuilt by somebody else meanwhile")
-        log = AsyncEventLog(database)
-        track = AsyncProjection(log, database, self._key, self._projectors, ProjectionMeter(), PATIENCE)
+        positions = [Position(*row) for row in await tx.fetch(_ALL_POSITIONS, self._key)]
+        if not positions and self._fresh is not None:
+            raise self._fresh.gone()
+        log = AsyncEventLog(self._database)
+        track = self._track(log)
         self._blocked = {row[0] for row in await tx.fetch(_FAILED, self._key)}
         self._reached, is_moving = min(positions), True
         while is_moving:
@@ -252,8 +251,7 @@ class AsyncRebuild:
             events, self._reached = await log.scan(begin, BATCH, track.types, self._is_inline)
             self._looked += len(events)
             is_moving = self._reached > begin
-            left = [one for one in events if one.position > positions[slice_of(one.aggregate_id)]]
-            await self._halved(tx, track, left)
+            await self._halved(tx, track, behind(events, positions))
             await self._told()
 
     async def _settle(self, tx: Any) -> None:
@@ -275,8 +273,9 @@ class AsyncRebuild:
         """Count what there is to do, and what an earlier run has done."""
         types = [one.event_type for one in self._projectors]
         least = await database.fetchrow(_LEAST, self._key)
-        self._pace = Pace(now(), await database.fetchval(_COUNT, types, *START))
-        self._pace.before = self._pace.total - await database.fetchval(_COUNT, types, *least)
+        self._pace = Pace(now(), await database.fetchval(_COUNT, types, *START, timeout=None))
+        left = await database.fetchval(_COUNT, types, *(least or START), timeout=None)
+        self._pace.before = self._pace.total - left
 
     async def _told(self, is_over: bool = False) -> Progress:
         pace = self._pace
@@ -301,8 +300,10 @@ class AsyncRebuild:
             async with tx.transaction():
                 await track.run(events)
         except Exception as error:
-            if is_trouble(error):
+            if is_trouble(error) or is_conflict(error):
                 raise
+            if is_broken(error):
+                raise track.broken(error) from error
             if len(events) == 1:
                 await self._keep(tx, events[0], words_of(error), 1)
                 return

@@ -17,7 +17,7 @@ from pgdual._async.db import AsyncDB
 from pgdual._async.runtime import limited, now
 from pgdual.core.meter import ProjectionMeters
 from pgdual.core.projection import Event, Projector, Registry
-from pgdual.core.track import is_conflict, is_trouble
+from pgdual.core.track import is_conflict, is_trouble, slice_of
 
 from .batches import AsyncProjection
 from .failures import PASSED, words_of
@@ -38,6 +38,10 @@ SELECT event_id, event_type, aggregate_id, version, occurred_at, data, tries, tu
 WHERE projector = $1 AND aggregate_id = $2 AND version = (
     SELECT min(version) FROM projection_failures WHERE projector = $1 AND aggregate_id = $2
 ) FOR UPDATE SKIP LOCKED
+"""
+# Batches go on beside it; a rebuild, which stops the projection, does not.
+_SHARE = """
+SELECT true FROM pgdual_positions WHERE projector = $1 AND slice = $2 FOR KEY SHARE SKIP LOCKED
 """
 _REMOVE = "DELETE FROM projection_failures WHERE projector = $1 AND aggregate_id = $2 AND version = $3"
 _FAILED = """
@@ -98,6 +102,8 @@ class AsyncRetries:
         seconds = self._timeout if inline is None else inline.timeout
         transaction = self._database.transaction(replay=False)
         async with transaction as tx:
+            if inline is None and not await tx.fetchval(_SHARE, name, slice_of(aggregate)):
+                return False
             row = await tx.fetchrow(_EARLIEST, name, aggregate)
             if row is None or row.tries >= self._tries:
                 return False
@@ -119,7 +125,7 @@ class AsyncRetries:
 
     async def _call(self, name: str, inline: Projector | None, event: Event) -> None:
         if inline is None:
-            await self._behind[name].call([event])
+            await self._behind[name].run([event])
         else:
             await inline.function(inline.given([event]), self._database)
 

@@ -21,10 +21,11 @@ from pgdual._sync.db import DB
 from pgdual._sync.runtime import FACE, limited, now, sleep, together
 from pgdual.core.meter import ProjectionMeter
 from pgdual.core.projection import START, Event, Position, Projector
-from pgdual.core.track import SLICES, is_broken, is_conflict, is_trouble, parts_of, slice_of, waves
+from pgdual.core.track import SLICES, behind, is_broken, is_conflict, is_trouble, parts_of, waves
 from pgdual.errors import ProjectionError
 
 from .failures import WAITING, keep, words_of
+from .fresh import Fresh
 from .log import SOON
 
 CONFLICTS = 5  # times that a slice is tried again alone
@@ -38,8 +39,9 @@ POSITIONS = "SELECT turn, number FROM pgdual_positions WHERE projector = $1 ORDE
 # One that another worker is at is passed over.
 _LOCK = """
 SELECT slice, turn, number FROM pgdual_positions WHERE projector = $1 AND slice = ANY($2)
-FOR UPDATE SKIP LOCKED
+FOR NO KEY UPDATE SKIP LOCKED
 """
+_ANY = "SELECT EXISTS (SELECT FROM projection_failures WHERE projector = $1)"
 _BLOCKED = """
 SELECT DISTINCT aggregate_id FROM projection_failures WHERE projector = $1 AND aggregate_id = ANY($2)
 """
@@ -61,6 +63,8 @@ class Projection:
         source: Where events are read: `scan(from_position, limit, event_types)`.
         name: What its checkpoint goes by.
         timeout: Seconds for one transaction; a batch that takes longer is undone, and halved.
+        fresh: Where the projectors find the tables of a rebuild, who has made the checkpoint.
+        parts: How many transactions a batch makes at most.
     """
 
     def __init__(
@@ -71,11 +75,15 @@ class Projection:
         projectors: list[Projector],
         meter: ProjectionMeter,
         timeout: float,
+        fresh: Fresh | None = None,
+        parts: int = SLICES,
     ) -> None:
         self.name = name
         self.database = database
         self._source = source
         self._timeout = timeout
+        self._fresh = fresh
+        self._most = parts
         self._by_type: dict[str, list[Projector]] = {}
         for one in projectors:
             self._by_type.setdefault(one.event_type, []).append(one)
@@ -88,6 +96,11 @@ class Projection:
         self._busy: set[int] = set()  # slices that another worker is at
         self._calm = 0
         self._calmed = CALM
+
+    @property
+    def position(self) -> Position:
+        """What all slices have done."""
+        return min(self._positions, default=START)
 
     def step(self, limit: int) -> bool:
         """Look through the next *limit* events and project its own; False if there are none.
@@ -114,6 +127,8 @@ class Projection:
     def _load(self) -> None:
         rows = self.database.fetch(POSITIONS, self.name)
         if not rows:
+            if self._fresh is not None:
+                raise self._fresh.gone()
             self.database.execute(START_SLICES, self.name, SLICES)
             rows = self.database.fetch(POSITIONS, self.name)
         self._positions = [Position(*row) for row in rows]
@@ -121,7 +136,7 @@ class Projection:
 
     def _spread(self, events: list[Event], reached: Position) -> None:
         """Project *events*, slice by slice or at the same time; then all slices have come to *reached*."""
-        parts = parts_of(events, self._positions)
+        parts = parts_of(events, self._positions, self._most)
         calls = [partial(self._told, *part) for part in parts]
         # On the blocking face in turn: a thread of its own would go on after Ctrl-C.
         is_abreast = FACE == "async" and not self._calm
@@ -138,11 +153,12 @@ class Projection:
             self.level()
         if self._busy:
             self._busy.clear()
+            self._positions = []  # he may have moved them
             sleep(SOON)
 
     def level(self) -> None:
         """Move the checkpoints of slices without events, who would have everything read again."""
-        least = min(self._positions)
+        least = self.position
         self.database.execute(_LEVEL, self.name, *least)
         self._kept = least
 
@@ -173,16 +189,20 @@ class Projection:
             if is_trouble(error) or is_conflict(error):
                 raise
             if is_broken(error):
-                raise ProjectionError(
-                    f"{self.database.name}: projection {self.name!r} stands still until this is mended: "
-                    f"{words_of(error)}"
-                ) from error
+                raise self.broken(error) from error
             if len(events) == 1:
                 self._park(slices, events[0], error)
                 return
         half = len(events) // 2
         self._project(slices, events[:half])
         self._project(slices, events[half:])
+
+    def broken(self, error: Exception) -> ProjectionError:
+        """Return what is to be raised where a projector does not fit the database."""
+        return ProjectionError(
+            f"{self.database.name}: projection {self.name!r} stands still until this is mended: "
+            f"{words_of(error)}"
+        )
 
     def _attempt(self, slices: list[int], events: list[Event]) -> None:
         """Project *events* of some slices in one transaction, with their checkpoints."""
@@ -211,11 +231,13 @@ class Projection:
         rows = tx.fetch(_LOCK, self.name, free)
         reached = {number: Position(*place) for number, *place in rows}
         self._busy.update(number for number in free if number not in reached)
-        left = [one for one in events if one.position > reached.get(slice_of(one.aggregate_id), END)]
+        left = behind(events, [reached.get(number, END) for number in range(SLICES)])
         return [number for number, place in reached.items() if left and place < left[-1].position], left
 
     def _without_blocked(self, tx: Any, events: list[Event]) -> list[Event]:
         """Return the *events* whose aggregates have no failed one, and keep the others behind that."""
+        if not tx.fetchval(_ANY, self.name):
+            return events  # as nearly always, and it spares sending all their names
         aggregates = list({event.aggregate_id for event in events})
         blocked = {row[0] for row in tx.fetch(_BLOCKED, self.name, aggregates)}
         for event in events:
@@ -244,11 +266,13 @@ class Projection:
         )
 
     def run(self, events: list[Event]) -> None:
-        """Call the projectors of *events*."""
-        for wave in waves(events) if self._has_batches else [events]:
-            self.call(wave)
+        """Call the projectors of *events*, in the open transaction."""
+        if self._fresh is not None:
+            self._fresh.enter(self.database)
+        for wave in waves(events) if self._has_batches and len(self.types) > 1 else [events]:
+            self._call(wave)
 
-    def call(self, events: list[Event]) -> None:
+    def _call(self, events: list[Event]) -> None:
         """Call the projectors of *events*, which are of one type where some of them take batches."""
         if not self._has_batches:
             for event in events:

@@ -1,7 +1,7 @@
 # Generated from pgdual/_async/projection/fresh.py by _generate.py. Do not edit.
 """Fresh tables beside live ones, in a schema of their own, and the swap (J4).
 
-They are made like the live ones, their indexes and constraints under the same names; a session whose
+They are made like the live ones, their indexes and constraints under the same names; a transaction whose
 search_path begins with that schema finds them where the others are meant. Foreign keys, from them and to
 them, rights and the owner are set in the swap. What cannot come along (a view, a trigger) is refused.
 """
@@ -14,6 +14,7 @@ from zlib import crc32
 
 from psycopg.sql import SQL, Identifier
 
+from pgdual.core.track import GoneError
 from pgdual.errors import ProjectionError
 
 _TABLE = """
@@ -62,6 +63,21 @@ JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid WHER
 """
 
 
+_SHAPE = """
+SELECT string_agg(word, ', ' ORDER BY word) FROM (
+    SELECT concat_ws(' ', attname, format_type(atttypid, atttypmod), attnotnull) FROM pg_attribute
+    WHERE attrelid = {0} AND attnum > 0 AND NOT attisdropped
+    UNION ALL
+    SELECT conname FROM pg_constraint WHERE conrelid = {0} AND contype IN ('c', 'p', 'u', 'x')
+    UNION ALL
+    SELECT relname FROM pg_index JOIN pg_class c ON c.oid = indexrelid WHERE indrelid = {0}
+) AS words (word)
+"""
+_IS_LIKE = f"SELECT ({_SHAPE.format('$1::oid')}) = ({_SHAPE.format('to_regclass($2)')})"
+_SCHEMA = "SELECT max(oid::bigint), current_setting('search_path') FROM pg_namespace WHERE nspname = $1"
+_ENTER = "SELECT set_config('search_path', $1, true) FROM pg_namespace WHERE nspname = $2 AND oid = $3"
+
+
 class Live(NamedTuple):
     """A live table."""
 
@@ -70,6 +86,29 @@ class Live(NamedTuple):
     name: str
     owner: str
     options: str | None
+
+
+class Fresh(NamedTuple):
+    """Where projectors find the fresh tables, as long as these are there."""
+
+    name: str  # of the database, and of the projection
+    projection: str
+    schema: str
+    oid: int  # another who begins anew makes a schema of the same name
+    path: str
+
+    def enter(self, tx: Any) -> None:
+        """Have the tables found before others until the transaction ends.
+
+        Raises:
+            GoneError: Somebody else has put them in their place, or has begun anew.
+        """
+        if tx.fetchval(_ENTER, self.path, self.schema, self.oid) is None:
+            raise self.gone()
+
+    def gone(self) -> GoneError:
+        """Return what is to be raised where they are not there any more."""
+        return GoneError(f"{self.name}: {self.projection!r} was rebuilt by somebody else meanwhile")
 
 
 def schema_of(projection: str) -> str:
@@ -154,11 +193,24 @@ def remove(tx: Any, schema: str) -> None:
     tx.execute(SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(Identifier(schema)).as_string())
 
 
-def is_there(tx: Any, schema: str) -> bool:
-    """Return whether there is such a schema: a rebuild was begun."""
-    return bool(tx.fetchval("SELECT count(*) FROM pg_namespace WHERE nspname = $1", schema))
+def is_there(tx: Any, schema: str, tables: Sequence[Live]) -> bool:
+    """Return whether there is such a schema: a rebuild was begun.
+
+    Raises:
+        ProjectionError: The tables in it are not like the live ones any more.
+    """
+    if not tx.fetchval("SELECT count(*) FROM pg_namespace WHERE nspname = $1", schema):
+        return False
+    for table in tables:
+        if tx.fetchval(_IS_LIKE, table.oid, full(table, schema)) is not True:
+            raise ProjectionError(
+                f"{tx._database.name}: {table.name} has changed since its rebuild was begun: begin anew "
+                "(restart=True, --restart)"
+            )
+    return True
 
 
-def first_in_path(schema: str, path: str) -> str:
-    """Return *path* with *schema* before it."""
-    return f"{schema}, {path}" if path else schema
+def found(database: Any, projection: str, schema: str) -> Fresh:
+    """Return where the fresh tables of a projection are."""
+    oid, path = database.fetchrow(_SCHEMA, schema)
+    return Fresh(database.name, projection, schema, oid, f"{schema}, {path}" if path else schema)

@@ -18,7 +18,7 @@ from pgdual._sync.db import DB
 from pgdual._sync.runtime import limited, now
 from pgdual.core.meter import ProjectionMeters
 from pgdual.core.projection import Event, Projector, Registry
-from pgdual.core.track import is_conflict, is_trouble
+from pgdual.core.track import is_conflict, is_trouble, slice_of
 
 from .batches import Projection
 from .failures import PASSED, words_of
@@ -39,6 +39,10 @@ SELECT event_id, event_type, aggregate_id, version, occurred_at, data, tries, tu
 WHERE projector = $1 AND aggregate_id = $2 AND version = (
     SELECT min(version) FROM projection_failures WHERE projector = $1 AND aggregate_id = $2
 ) FOR UPDATE SKIP LOCKED
+"""
+# Batches go on beside it; a rebuild, which stops the projection, does not.
+_SHARE = """
+SELECT true FROM pgdual_positions WHERE projector = $1 AND slice = $2 FOR KEY SHARE SKIP LOCKED
 """
 _REMOVE = "DELETE FROM projection_failures WHERE projector = $1 AND aggregate_id = $2 AND version = $3"
 _FAILED = """
@@ -99,6 +103,8 @@ class Retries:
         seconds = self._timeout if inline is None else inline.timeout
         transaction = self._database.transaction(replay=False)
         with transaction as tx:
+            if inline is None and not tx.fetchval(_SHARE, name, slice_of(aggregate)):
+                return False
             row = tx.fetchrow(_EARLIEST, name, aggregate)
             if row is None or row.tries >= self._tries:
                 return False
@@ -120,7 +126,7 @@ class Retries:
 
     def _call(self, name: str, inline: Projector | None, event: Event) -> None:
         if inline is None:
-            self._behind[name].call([event])
+            self._behind[name].run([event])
         else:
             inline.function(inline.given([event]), self._database)
 
