@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from itertools import islice
 from math import inf
 from time import monotonic as now
 from typing import Any
