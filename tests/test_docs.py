@@ -21,6 +21,8 @@ import pytest
 from pgdual.embedded import Postgres
 from pgdual.testing import fresh_database
 
+from .sources.kafka import MockKafka
+
 ROOT = Path(__file__).parents[1]
 SCHEMAS = ROOT / "schemas"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -89,7 +91,9 @@ def outcomes(main_server: Postgres, vb_server: Postgres, tmp_path_factory: pytes
         "VB_PG_POOL_MIN_SIZE": "1",
     }  # a program lives for some tens of milliseconds
     given = {"POSTGRES_DSN": dsns[0], "VB_POSTGRES_DSN": dsns[1], **few}
-    done = run(command, ROOT, json.dumps({"schemas": schemas, "programs": programs}), given)
+    with MockKafka(trades=3) as kafka:
+        given["KAFKA_SERVERS"] = kafka.address
+        done = run(command, ROOT, json.dumps({"schemas": schemas, "programs": programs}), given)
     assert done.returncode == 0, done.stderr
     return dict(zip((block.name for block in PROGRAMS), json.loads(done.stdout), strict=True))
 

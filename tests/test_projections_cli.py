@@ -51,7 +51,9 @@ def test_a_parked_event(main_dsn: str) -> None:
         assert asked(main_dsn, "retry", "orders", "a")[:2] == (0, "orders: 1 to be tried again\n")
         assert asked(main_dsn, "skip", "orders", "a")[:2] == (0, "orders: version 1 of a is skipped\n")
         worker.catch_up()
-        assert asked(main_dsn, "status")[0] == 0
+        client["main"].execute("insert into pgdual_positions values ('orders @ ticks/0', 0, 7, 0)")
+        code, out, _ = asked(main_dsn, "status")
+        assert (code, out.splitlines()[-1].split()) == (0, ["orders", "@", "ticks/0", "7/0", "unknown"])
         code, _, error = asked(main_dsn, "skip", "orders", "a")
         assert (code, error) == (
             1,
@@ -120,7 +122,7 @@ def test_rebuild(main_dsn: str, tmp_path: Path, face: str, word: str, wait: str)
         assert own.execute("select count(*), max(version) from orders").fetchone() == (90, 30)
         assert asked(main_dsn, "rebuild", str(file), "orders", "--in-place")[0] == 0
     for words, text in (
-        ((str(file), "nobody"), "ProjectionError: no projection 'nobody'"),
+        ((str(file), "nobody"), "ProjectionError: no projection 'nobody'; there are: orders\n"),
         (("nowhere.at.all", "orders"), "UsageError: nowhere.at.all: give a file that is there"),
     ):
         code, _, error = asked(main_dsn, "rebuild", *words)

@@ -56,11 +56,16 @@ def status(database: Database = "main") -> None:
     with told(), Client() as client:
         places = _asked(projection_status, client[database])
         failed = _asked(projection_failures, client[database])
-        _say(STATUS, [(row["projection"], f"{row['turn']}/{row['number']}", row["after"]) for row in places])
+        _say(STATUS, [_place(row) for row in places])
         _say(FAILED, [_failure(row) for row in failed])
     if not places and not failed:
         typer.echo("nothing was projected")
     raise typer.Exit(bool(failed))
+
+
+def _place(row: dict[str, Any]) -> Sequence[object]:
+    after = "unknown" if row["after"] is None else row["after"]  # it has another source than the log here
+    return row["projection"], f"{row['turn']}/{row['number']}", after
 
 
 def _failure(row: dict[str, Any]) -> Sequence[object]:
@@ -116,6 +121,10 @@ def rebuild(
     _load(place)
     with told(), _bar(projection) as tell:
         try:
+            known = {one.projection for one in (*aio.REGISTRY, *sync.REGISTRY)}
+            if projection not in known:
+                names = ", ".join(sorted(known)) or "none is registered"
+                raise ProjectionError(f"no projection {projection!r}; there are: {names}")
             if projection in {one.projection for one in aio.REGISTRY}:
                 done = asyncio.run(_waited(projection, database, in_place, restart, tell))
             else:

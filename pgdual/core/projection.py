@@ -16,7 +16,7 @@ from functools import lru_cache
 from inspect import Parameter, iscoroutinefunction, signature
 from math import isfinite
 from typing import Any, NamedTuple
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -43,6 +43,8 @@ class Position(NamedTuple):
 
 
 START = Position(0, 0)
+LONGEST = 2_000  # bytes of a message that are kept
+UNREADABLE = "(unreadable)"  # the type of what stands for a message that is no event
 
 
 @dataclasses.dataclass(frozen=True, slots=True)  # slots: half the work of the garbage collector
@@ -85,16 +87,38 @@ class Event:
         event.json()  # what cannot be kept is told here
         return event
 
+    @classmethod
+    def unreadable(
+        cls, place: str, position: Position, timestamp: datetime, value: bytes, error: Exception
+    ) -> Event:
+        """Return what stands for a message that is no event, so that it can be kept with its *error*.
+
+        Args:
+            place: Where it is; it is taken for the first event of an aggregate of this name.
+        """
+        words = f"{place} is no event: {type(error).__name__}: {error}"
+        shown = (value[:LONGEST], words.encode("utf-8", "backslashreplace"))
+        text, reason = (one.decode("utf-8", "backslashreplace").replace("\0", "\\0") for one in shown)
+        data = {"error": reason, "value": text}
+        return cls(uuid5(NAMESPACE_URL, place), UNREADABLE, place, 1, timestamp, data, position)
+
     def json(self) -> str:
         """Return the data as JSON.
 
         Raises:
-            UsageError: Something in it has no JSON form.
+            UsageError: Something in it has no JSON form, or PostgreSQL could not keep it.
         """
         try:
-            return json.dumps(self.data, default=_plain, allow_nan=False)
+            text = json.dumps(self.data, default=_plain, allow_nan=False, ensure_ascii=False)
+            text.encode()  # half a character has no bytes
+            # Without the escaped backslashes what is left are escapes.
+            if "\\u0000" in text and "\\u0000" in text.replace("\\\\", ""):
+                raise ValueError("PostgreSQL has no NUL in a text")
+            return text
         except (TypeError, ValueError) as error:
-            raise UsageError(f"the data of event {self.event_id} has no JSON form: {error}") from None
+            raise UsageError(
+                f"the data of event {self.event_id} has no JSON form to be kept: {error}"
+            ) from None
 
     def as_a(self, kind: Any) -> Any:
         """Return the event as projectors registered by *kind* get it.
@@ -132,7 +156,7 @@ def _uuid(value: Any) -> UUID:
 
 def _text(name: str, value: Any) -> str:
     text = str(value) if isinstance(value, (str, UUID, int)) and not isinstance(value, bool) else ""
-    if not text or "\0" in text:
+    if not text or "\0" in text or text.encode(errors="ignore").decode() != text:  # half a character
         raise UsageError(f"{name}={value!r}: an event names it as text")
     return text
 
@@ -347,6 +371,12 @@ class Registry:
 
     def __iter__(self) -> Iterator[Projector]:
         return iter(list(self._projectors.values()))
+
+
+def is_source(source: Any, face: str) -> bool:
+    """True if a worker of *face* can have its events from *source*."""
+    tracks = getattr(source, "tracks", None)
+    return callable(tracks) and iscoroutinefunction(tracks) == (face == "async")
 
 
 def _names(tables: Iterable[str]) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from pgdual.errors import (
 
 from .projection import Event, Position
 
+OF = " @ "  # between a projection and a track of its source, in the name of their checkpoint
 SLICES = 8  # for ever: checkpoints are kept by slice. Source: past 8 the client's core is the limit
 FEW = 32  # events of a part
 # Not the event's fault, but the server's state: connections, resources, operators, its own errors.

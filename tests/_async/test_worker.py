@@ -377,7 +377,9 @@ async def test_what_cannot_run(main_dsn: str, registry: Registry) -> None:
             AsyncProjectionWorker(client["main"], registry, projections=["x"])
         with pytest.raises(UndefinedTable):
             await AsyncProjectionWorker(client["main"], registry).run()
-    projector("tick", projection_type=SYNC, name="now", registry=registry)(note)
+        projector("tick", projection_type=SYNC, name="now", registry=registry)(note)
+        with pytest.raises(ProjectionError, match="'now' is SYNC"):  # its callers' events would count twice
+            AsyncProjectionWorker(client["main"], registry, projections=["now"])
     with pytest.raises(ProjectionError, match="SYNC and ASYNC projectors"):
         projector("tock", name="later", projection="now", registry=registry)(note)
     with pytest.raises(ProjectionError, match="tables="):

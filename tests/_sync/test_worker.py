@@ -378,7 +378,9 @@ def test_what_cannot_run(main_dsn: str, registry: Registry) -> None:
             ProjectionWorker(client["main"], registry, projections=["x"])
         with pytest.raises(UndefinedTable):
             ProjectionWorker(client["main"], registry).run()
-    projector("tick", projection_type=SYNC, name="now", registry=registry)(note)
+        projector("tick", projection_type=SYNC, name="now", registry=registry)(note)
+        with pytest.raises(ProjectionError, match="'now' is SYNC"):  # its callers' events would count twice
+            ProjectionWorker(client["main"], registry, projections=["now"])
     with pytest.raises(ProjectionError, match="SYNC and ASYNC projectors"):
         projector("tock", name="later", projection="now", registry=registry)(note)
     with pytest.raises(ProjectionError, match="tables="):

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from pgdual.core.projection import START, Event, ProjectionType, Registry, name_of
+from pgdual.core.projection import START, Event, Position, ProjectionType, Registry, is_source, name_of
 from pgdual.errors import ProjectionError, UsageError
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -207,3 +207,44 @@ def test_the_share() -> None:
     assert not any(registry.count([]) for _ in range(400))
     assert (registry.events, registry.inline, registry.unprojected) == (520, 120, 400)
     assert sum(registry.count(registry.of("Tick")) is not None for _ in range(100)) == 1
+
+
+@pytest.mark.parametrize("text", ["\0", "a\\\0", "\ud800", "\udfff\ud800"])
+@pytest.mark.parametrize("where", ["aggregate_id", "event_type", "data", "key"])
+def test_what_postgresql_cannot_keep(text: str, where: str) -> None:
+    """J2, J3: an event with a NUL or half a character is refused at once: its failure could not be kept."""
+    data = {text: 1} if where == "key" else {"deep": [{"text": text}]} if where == "data" else {}
+    given = {**GIVEN, "data": data, **({where: text} if "_" in where else {})}
+    with pytest.raises(UsageError):
+        Event.of(given)
+
+
+def test_any_other_text() -> None:
+    """What only looks like a NUL is kept, and so is any whole character."""
+    data = {"text": "\\u0000 \\ \U0001f600 \u00fc"}
+    event = Event.of({**GIVEN, "aggregate_id": "\u00fc", "data": data})
+    assert json.loads(event.json()) == data
+
+
+def test_what_is_a_source() -> None:
+    """A worker's source is of its own face."""
+
+    class Awaited:
+        async def tracks(self) -> None: ...
+
+    class Asked:
+        def tracks(self) -> None: ...
+
+    found = [[is_source(one, face) for face in ("async", "sync")] for one in (Awaited(), Asked(), None)]
+    assert found == [[True, False], [False, True], [False, False]]
+
+
+def test_what_is_no_event_is_kept() -> None:
+    """J3: what stands for a message that is no event can be kept, and is the same each time it is read."""
+    values = (Position(7, 2), NOW, b"\0\xff" + b"x" * 3_000, ValueError("\0 \ud800"))
+    event, again = (Event.unreadable("topic/2/6", *values) for _ in range(2))
+    assert event == again
+    assert (event.aggregate_id, event.version, event.event_type) == ("topic/2/6", 1, "(unreadable)")
+    assert event.data["value"] == "\\0\\xff" + "x" * 1_998
+    assert event.data["error"] == "topic/2/6 is no event: ValueError: \\0 \\ud800"
+    assert json.loads(event.json()) == event.data

@@ -31,9 +31,9 @@ SELECT projector, aggregate_id, version, event_id, event_type, error, tries, fai
 FROM projection_failures ORDER BY projector, aggregate_id, version
 """
 _STATUS = """
-SELECT p.projector AS projection, p.turn, p.number, (
+SELECT p.projector AS projection, p.turn, p.number, CASE WHEN strpos(p.projector, ' @ ') = 0 THEN (
     SELECT count(*) FROM pgdual_events WHERE (turn, number) > (p.turn, p.number)
-) AS after FROM (
+) END AS after FROM (
     SELECT DISTINCT ON (projector) projector, turn, number FROM pgdual_positions
     ORDER BY projector, turn, number
 ) AS p ORDER BY 1
@@ -47,10 +47,14 @@ DELETE FROM projection_failures WHERE projector = $1 AND aggregate_id = $2 AND v
     SELECT min(version) FROM projection_failures WHERE projector = $1 AND aggregate_id = $2
 ) RETURNING version
 """
+# Where it is not the log that keeps versions apart, one that another event has is taken for the next.
 _KEEP = """
 INSERT INTO projection_failures
 (projector, aggregate_id, version, event_id, event_type, occurred_at, data, error, tries)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING
+SELECT $1, $2, CASE WHEN is_taken THEN last + 1 ELSE $3 END, $4, $5, $6, $7, $8, $9 FROM (
+    SELECT max(version) AS last, bool_or(version = $3) AS is_taken, bool_or(event_id = $4) AS is_kept
+    FROM projection_failures WHERE projector = $1 AND aggregate_id = $2
+) AS f WHERE is_kept IS NOT TRUE
 """
 WAITING = "it waits for an earlier event of its aggregate"
 PASSED = """
@@ -98,7 +102,8 @@ async def status(database: AsyncDB) -> list[dict[str, Any]]:
     """Return how far each ASYNC projection has come, as plain dicts.
 
     The keys: `projection`, `turn` and `number` of its checkpoint, and how many events of the log, of whatever
-    type, are `after` it.
+    type, are `after` it. With another source than the log in PostgreSQL there is one for each track of it,
+    named "projection @ track", and what is after it is known there alone: None.
     """
     return await database.fetch(_STATUS, into=dict)
 

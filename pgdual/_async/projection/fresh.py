@@ -13,7 +13,7 @@ from zlib import crc32
 
 from psycopg.sql import SQL, Identifier
 
-from pgdual.core.track import GoneError
+from pgdual.core.track import OF, GoneError
 from pgdual.errors import ProjectionError
 
 _TABLE = """
@@ -75,6 +75,7 @@ SELECT string_agg(word, ', ' ORDER BY word) FROM (
 _IS_LIKE = f"SELECT ({_SHAPE.format('$1::oid')}) = ({_SHAPE.format('to_regclass($2)')})"
 _SCHEMA = "SELECT max(oid::bigint), current_setting('search_path') FROM pg_namespace WHERE nspname = $1"
 _ENTER = "SELECT set_config('search_path', $1, true) FROM pg_namespace WHERE nspname = $2 AND oid = $3"
+_TRACK = "SELECT projector FROM pgdual_positions WHERE starts_with(projector, $1) ORDER BY 1 LIMIT 1"
 
 
 class Live(NamedTuple):
@@ -113,6 +114,22 @@ class Fresh(NamedTuple):
 def schema_of(projection: str) -> str:
     """Return the name of the schema that a projection's fresh tables are in."""
     return f"pgdual_rebuild_{crc32(projection.encode()):08x}"
+
+
+async def check_source(database: Any, projection: str) -> None:
+    """Make sure that a projection has its events from the log, which is what is replayed.
+
+    Raises:
+        ProjectionError: It has them from elsewhere.
+    """
+    begin = projection + OF
+    key = await database.fetchval(_TRACK, begin)
+    if key is not None:
+        raise ProjectionError(
+            f"{database.name}: {projection!r} has its events from {key.removeprefix(begin)}, and only the "
+            "log in PostgreSQL is replayed: register it under another name, which begins anew, with other "
+            "tables"
+        )
 
 
 async def live_tables(database: Any, names: Sequence[str]) -> list[Live]:

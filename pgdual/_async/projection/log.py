@@ -129,11 +129,15 @@ SELECT * FROM page WHERE event_type = ANY($4) OR (turn, number) = (
 )
 """  # noqa: S608
 _APPENDED = f"SELECT EXISTS (SELECT FROM pgdual_events WHERE event_id = $1), $2 < {_HORIZON}"  # noqa: S608
+_USED = "SELECT EXISTS (SELECT FROM pgdual_streams)"
 _BEHIND = f"SELECT EXISTS (SELECT FROM pgdual_events WHERE turn >= {_HORIZON})"  # noqa: S608
 
 
 class AsyncEventLog:
     """The events of one database, which can be appended to, read and followed."""
+
+    track = ""  # one is all there is
+    is_told = True  # of what is appended, by what `listen` returns
 
     def __init__(self, database: AsyncDB) -> None:
         self.database = database
@@ -157,8 +161,8 @@ class AsyncEventLog:
             UniqueViolation: One of the event_ids is in the log already.
             UsageError: They are no events, or not of one aggregate, or a version is left out.
         """
-        found = [Event.of(one) for one in _several(events)]
-        expected = _check(found, expected_version)
+        found = [Event.of(one) for one in several(events)]
+        expected = expected_of(found, expected_version)
         aggregate = found[0].aggregate_id
         rows = await self.database.fetch(
             _NEXT if expected else _FIRST,
@@ -203,7 +207,7 @@ class AsyncEventLog:
         """
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise UsageError(f"limit={limit!r}: give how many events to read at most")
-        turn, number = _place(from_position)
+        turn, number = place(from_position)
         types = None if event_types is None else list(event_types)
         rows = await self.database.fetch(_READ, turn, number, limit, types, *part, into=tuple)
         return events_of(rows)
@@ -224,6 +228,14 @@ class AsyncEventLog:
         reached = Position(rows[-1][6], rows[-1][7])
         return events_of([row for row in rows if row[1] in event_types]), reached
 
+    async def tracks(self, projection: str) -> list[Any]:
+        """Return what there is to go along: each has `track`, its name, and `scan`."""
+        return [self]
+
+    def listen(self) -> AsyncListener:
+        """Return a listener that hears when something was appended."""
+        return self.database.listen(CHANNEL)
+
     async def is_behind(self) -> bool:
         """Return whether there are events that cannot be read yet, for an older transaction still runs."""
         return bool(await self.database.fetchval(_BEHIND))
@@ -234,16 +246,20 @@ class AsyncEventLog:
         assert row is not None
         return True if row[0] else False if row[1] else None
 
+    async def is_used(self) -> bool:
+        """Return whether anything was ever appended."""
+        return bool(await self.database.fetchval(_USED))
+
     def subscribe(self, from_position: Position = START, limit: int = BATCH) -> AsyncSubscription:
         """Return an iterator of the events after *from_position*, which waits for more at their end."""
-        _place(from_position)
+        place(from_position)
         return AsyncSubscription(self, from_position, limit)
 
 
 class AsyncSubscription:
     """An iterator of events from a position on; notifications wake it, polling is the fallback."""
 
-    def __init__(self, log: AsyncEventLog, position: Position, limit: int) -> None:
+    def __init__(self, log: Any, position: Position, limit: int) -> None:
         self.position: Position = position  # of the last event that was returned
         self._log = log
         self._limit = limit
@@ -291,9 +307,9 @@ class AsyncSubscription:
 class AsyncAlarm:
     """Waits until there may be something new in a log."""
 
-    def __init__(self, log: AsyncEventLog) -> None:
+    def __init__(self, log: Any) -> None:
         self._log = log
-        self._listener: AsyncListener = log.database.listen(CHANNEL)
+        self._listener: Any = log.listen()
 
     async def open(self) -> None:
         """Listen from now on."""
@@ -327,12 +343,17 @@ def events_of(rows: Sequence[tuple[Any, ...]]) -> list[Event]:
     return found
 
 
-def _several(events: Any) -> Iterable[Any]:
+def several(events: Any) -> Iterable[Any]:
+    """Return one event or several as several."""
     return events if isinstance(events, (list, tuple)) else [events]
 
 
-def _check(events: list[Event], expected: Any) -> int:
-    """Return the version that the aggregate is to have before *events*."""
+def expected_of(events: list[Event], expected: Any) -> int:
+    """Return the version that the aggregate is to have before *events*.
+
+    Raises:
+        UsageError: They are not of one aggregate, or a version is left out.
+    """
     if not events:
         raise UsageError("append() needs an event")
     first = events[0]
@@ -353,7 +374,12 @@ def _check(events: list[Event], expected: Any) -> int:
     return expected
 
 
-def _place(position: Any) -> tuple[int, int]:
+def place(position: Any) -> tuple[int, int]:
+    """Return a position's numbers.
+
+    Raises:
+        UsageError: It is none.
+    """
     if not isinstance(position, tuple) or len(position) != 2 or not all(isinstance(x, int) for x in position):
         raise UsageError(f"from_position={position!r}: give the `position` of an event, or START")
     return position[0], position[1]

@@ -105,10 +105,11 @@ async def rebuild(
         progress: Called after each batch.
 
     Raises:
-        ProjectionError: There is no such projection, it names no tables, something hangs on them that fresh
-            ones would not have (a view, a trigger), they have changed since an interrupted rebuild began, or
-            another rebuild of it was done first.
+        ProjectionError: There is no such projection, it has its events from elsewhere, it names no tables,
+            something hangs on them that fresh ones would not have (a view, a trigger), they have changed
+            since an interrupted rebuild began, or another rebuild of it was done first.
     """
+    await fresh.check_source(database, projection)
     work = AsyncRebuild(projection, database, registry, progress)
     return await (work.in_place() if in_place else work.beside(restart))
 

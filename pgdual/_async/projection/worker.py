@@ -8,15 +8,16 @@ from functools import partial
 from typing import Any
 
 from pgdual._async.db import AsyncDB
-from pgdual._async.runtime import PAUSE, Turn, now, sleep, together
-from pgdual.core.projection import Registry
+from pgdual._async.runtime import FACE, PAUSE, Turn, now, sleep, together
+from pgdual.core.projection import Registry, is_source
 from pgdual.core.track import is_conflict, is_trouble
 from pgdual.errors import ProjectionError, UsageError
 
 from .batches import AsyncProjection
-from .log import BATCH, CHANNEL, POLL, SOON, AsyncEventLog
+from .log import BATCH, POLL, SOON, AsyncEventLog
 from .registry import REGISTRY
 from .retries import AsyncRetries
+from .tracks import AsyncTracks
 
 TRIES = 5
 LONGEST = 30.0  # seconds of one transaction
@@ -33,14 +34,14 @@ class AsyncProjectionWorker:
 
     Args:
         database: Where the read models and the checkpoints are.
-        source: The event log; that of the same database otherwise.
+        source: The event log; that of the same database otherwise. See pgdual.sources for others.
         projections: The names of those to run; all that are ASYNC otherwise.
         batch: How many events to read at a time.
         tries: How often an event is tried before it is parked.
         timeout: Seconds that one transaction may take; what takes longer is undone, and has failed.
 
     Raises:
-        ProjectionError: There is no projection of this name.
+        ProjectionError: There is no projection of this name, or it is SYNC.
         UsageError: An argument is wrong.
     """
 
@@ -58,17 +59,23 @@ class AsyncProjectionWorker:
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
                 raise UsageError(f"{name}={value!r}: give a number above 0")
         self.database = database
-        self._source = AsyncEventLog(database) if source is None else source
+        self._source: Any = AsyncEventLog(database) if source is None else source
+        if not is_source(self._source, FACE):
+            raise UsageError(f"{self._source!r} is no source of this face: give an AsyncEventLog or the like")
         self._batch = batch
         self._error: Exception | None = None
         self._is_stopped = False
         self._heard = 0  # how often there may have been something new
         self._waiting: list[Turn] = []
+        for name in projections or ():
+            if any(one.is_inline for one in registry.projection(name)):
+                raise ProjectionError(f"projection {name!r} is SYNC: `project` runs it, and no worker")
         meters = database._projections
         self._projections = [
             AsyncProjection(self._source, database, name, registry.projection(name), meters.of(name), timeout)
             for name in (registry.behind() if projections is None else projections)
         ]
+        self._tracks = [AsyncTracks(self._source, one) for one in self._projections]
         self._names = {one.name for one in registry} | {one.name for one in self._projections}
         self._retries = AsyncRetries(
             self._source, database, registry, self._projections, meters, tries, timeout
@@ -83,8 +90,8 @@ class AsyncProjectionWorker:
         before = self._done()
         while True:
             is_moving = bool(await self._retries.step())
-            for projection in self._projections:
-                is_moving = await projection.step(self._batch) or is_moving
+            for tracks in self._tracks:
+                is_moving = await tracks.step(self._batch) or is_moving
             if not is_moving:
                 if not await self._source.is_behind():
                     return self._done() - before
@@ -100,8 +107,8 @@ class AsyncProjectionWorker:
             Exception: The log cannot be read, and it is no passing trouble: there are no tables.
         """
         self._is_stopped, self._error = False, None
-        works: list[Callable[[], Any]] = [partial(self._follow, one) for one in self._projections]
-        works += [self._try_again, self._listen]
+        works: list[Callable[[], Any]] = [partial(self._follow, one) for one in self._tracks]
+        works += [self._try_again, self._listen] if self._source.is_told else [self._try_again]
         try:
             await together([partial(self._guarded, work) for work in works])
         finally:
@@ -130,10 +137,14 @@ class AsyncProjectionWorker:
                 _logger.warning("[PROJECTION] %s: goes on in %s s: %s", self.database.name, PAUSE, error)
                 await self._wait(PAUSE, self._heard)
 
-    async def _follow(self, projection: AsyncProjection) -> None:
+    async def _follow(self, tracks: AsyncTracks) -> None:
         while not self._is_stopped:
             heard = self._heard
-            if not await projection.step(self._batch):
+            if await tracks.step(self._batch):
+                continue
+            if not self._source.is_told:
+                await self._source.wait(tracks.name, POLL)
+            else:
                 # The end of an older transaction is told by nobody.
                 await self._wait(SOON if await self._source.is_behind() else POLL, heard)
 
@@ -143,7 +154,7 @@ class AsyncProjectionWorker:
                 await self._pause(PAUSE)
 
     async def _listen(self) -> None:
-        async with self._source.database.listen(CHANNEL) as listener:
+        async with self._source.listen() as listener:
             while not self._is_stopped:
                 if await listener.next(POLL) is not None:
                     self._wake()

@@ -20,14 +20,21 @@ from typing import Any
 from pgdual._sync.db import DB
 from pgdual._sync.runtime import FACE, limited, now, sleep, together
 from pgdual.core.meter import ProjectionMeter
-from pgdual.core.projection import START, Event, Position, Projector
-from pgdual.core.track import SLICES, behind, is_broken, is_conflict, is_trouble, parts_of, waves
+from pgdual.core.projection import START, UNREADABLE, Event, Position, ProjectionType, Projector
+from pgdual.core.track import OF, SLICES, behind, is_broken, is_conflict, is_trouble, parts_of, waves
 from pgdual.errors import ProjectionError
 
 from .failures import WAITING, keep, words_of
 from .fresh import Fresh
 from .log import SOON
 
+
+def _refuse(event: Event, database: DB) -> None:
+    raise ProjectionError(event.data.get("error", f"nothing projects {event.event_type!r} any more"))
+
+
+# What is done with a message that is no event: it fails as any other does, and is kept with its error.
+_REFUSAL = [Projector("", _refuse, UNREADABLE, UNREADABLE, ProjectionType("async"), "")]
 CONFLICTS = 5  # times that a slice is tried again alone
 CALM = 20  # batches that slices take turns for after a conflict; doubled by the next
 AGES = 1_000  # turns after which the checkpoint of a slice without events is moved
@@ -60,8 +67,8 @@ class Projection:
     """One projection between the log and its read model.
 
     Args:
-        source: Where events are read: `scan(from_position, limit, event_types)`.
-        name: What its checkpoint goes by.
+        source: Where events are read: `scan(from_position, limit, event_types)`, and its name: `track`.
+        name: What its failures go by, and its checkpoint, which has the track's name, too.
         timeout: Seconds for one transaction; a batch that takes longer is undone, and halved.
         fresh: Where the projectors find the tables of a rebuild, who has made the checkpoint.
         parts: How many transactions a batch makes at most.
@@ -81,6 +88,8 @@ class Projection:
         self.name = name
         self.database = database
         self._source = source
+        self._key = f"{name}{OF}{source.track}" if source.track else name
+        self._projectors = projectors
         self._timeout = timeout
         self._fresh = fresh
         self._most = parts
@@ -101,6 +110,11 @@ class Projection:
     def position(self) -> Position:
         """What all slices have done."""
         return min(self._positions, default=START)
+
+    def along(self, track: Any) -> Projection:
+        """Return the same projection on its way along one track of its source."""
+        known = (self.name, self._projectors, self._meter, self._timeout, self._fresh, self._most)
+        return type(self)(track, self.database, *known)
 
     def step(self, limit: int) -> bool:
         """Look through the next *limit* events and project its own; False if there are none.
@@ -125,12 +139,12 @@ class Projection:
         return bool(reached > begin)
 
     def _load(self) -> None:
-        rows = self.database.fetch(POSITIONS, self.name)
+        rows = self.database.fetch(POSITIONS, self._key)
         if not rows:
             if self._fresh is not None:
                 raise self._fresh.gone()
-            self.database.execute(START_SLICES, self.name, SLICES)
-            rows = self.database.fetch(POSITIONS, self.name)
+            self.database.execute(START_SLICES, self._key, SLICES)
+            rows = self.database.fetch(POSITIONS, self._key)
         self._positions = [Position(*row) for row in rows]
         self._kept = min(self._positions)
 
@@ -159,7 +173,7 @@ class Projection:
     def level(self) -> None:
         """Move the checkpoints of slices without events, who would have everything read again."""
         least = self.position
-        self.database.execute(_LEVEL, self.name, *least)
+        self.database.execute(_LEVEL, self._key, *least)
         self._kept = least
 
     def _told(self, slices: list[int], events: list[Event]) -> Exception | None:
@@ -217,7 +231,7 @@ class Projection:
             if free:
                 limited(self._timeout, self.run, free)
             transaction._session.until = started + 2 * self._timeout
-            lag = tx.fetchval(_MOVE, self.name, moved, *left[-1].position, left[0].timestamp)
+            lag = tx.fetchval(_MOVE, self._key, moved, *left[-1].position, left[0].timestamp)
         self._meter.events += len(free)
         self._meter.took.record(now() - started)
         self._meter.lag.record(max(lag, 0.0))
@@ -228,7 +242,7 @@ class Projection:
         A slice that another worker is at is left to it until all is read again: he may yet undo what he did.
         """
         free = [number for number in slices if number not in self._busy]
-        rows = tx.fetch(_LOCK, self.name, free)
+        rows = tx.fetch(_LOCK, self._key, free)
         reached = {number: Position(*place) for number, *place in rows}
         self._busy.update(number for number in free if number not in reached)
         left = behind(events, [reached.get(number, END) for number in range(SLICES)])
@@ -252,7 +266,7 @@ class Projection:
             if not left:
                 return
             keep(tx, self.name, event, words_of(error), 1)
-            tx.fetchval(_MOVE, self.name, moved, *event.position, event.timestamp)
+            tx.fetchval(_MOVE, self._key, moved, *event.position, event.timestamp)
         self._meter.failures += 1
         _logger.warning(
             "[PROJECTION] %s: %s failed with event %s (%s %s of %s) and will try again: %s",
@@ -276,9 +290,9 @@ class Projection:
         """Call the projectors of *events*, which are of one type where some of them take batches."""
         if not self._has_batches:
             for event in events:
-                for one in self._by_type[event.event_type]:
+                for one in self._by_type.get(event.event_type, _REFUSAL):
                     one.function(event.as_a(one.kind), self.database)
             return
-        for one in self._by_type[events[0].event_type]:
+        for one in self._by_type.get(events[0].event_type, _REFUSAL):
             for part in [events] if one.is_batch else [[event] for event in events]:
                 one.function(one.given(part), self.database)

@@ -106,10 +106,11 @@ def rebuild(
         progress: Called after each batch.
 
     Raises:
-        ProjectionError: There is no such projection, it names no tables, something hangs on them that fresh
-            ones would not have (a view, a trigger), they have changed since an interrupted rebuild began, or
-            another rebuild of it was done first.
+        ProjectionError: There is no such projection, it has its events from elsewhere, it names no tables,
+            something hangs on them that fresh ones would not have (a view, a trigger), they have changed
+            since an interrupted rebuild began, or another rebuild of it was done first.
     """
+    fresh.check_source(database, projection)
     work = Rebuild(projection, database, registry, progress)
     return (work.in_place() if in_place else work.beside(restart))
 

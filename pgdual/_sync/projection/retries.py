@@ -6,7 +6,8 @@ transaction of its read model, so it is projected once. After its last try it is
 its error, until somebody gives it new tries or skips it.
 
 A SYNC projector may have failed in a transaction that was rolled back afterwards, and the event with it. So
-the log is asked first whether it was ever appended; if not, the failure is none and is forgotten.
+the log is asked first whether it was ever appended; if not, the failure is none and is forgotten. Where
+nothing is in the log, for events are kept elsewhere, its caller is taken at his word.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pgdual.core.track import is_conflict, is_trouble, slice_of
 
 from .batches import Projection
 from .failures import PASSED, words_of
+from .log import EventLog
 
 FIRST = 0.1  # seconds after which an event is tried again; four times as long each time
 AT_ONCE = 100  # aggregates of one step
@@ -69,7 +71,8 @@ class Retries:
         tries: int,
         timeout: float,
     ) -> None:
-        self._source = source
+        self._log = source if isinstance(source, EventLog) else EventLog(database)
+        self._is_elsewhere = self._log is not source
         self._database = database
         self._inline = {one.name: one for one in registry if one.is_inline}
         self._behind = {one.name: one for one in projections}
@@ -103,7 +106,8 @@ class Retries:
         seconds = self._timeout if inline is None else inline.timeout
         transaction = self._database.transaction(replay=False)
         with transaction as tx:
-            if inline is None and not tx.fetchval(_SHARE, name, slice_of(aggregate)):
+            is_of_log = inline is None and not self._is_elsewhere
+            if is_of_log and not tx.fetchval(_SHARE, name, slice_of(aggregate)):
                 return False
             row = tx.fetchrow(_EARLIEST, name, aggregate)
             if row is None or row.tries >= self._tries:
@@ -132,7 +136,9 @@ class Retries:
 
     def _is_there(self, tx: Any, name: str, event: Event, turn: int) -> bool:
         """Return whether the event was appended; forget its failure if it never was."""
-        found = self._source.was_appended(event, turn)
+        found = self._log.was_appended(event, turn)
+        if found is False and self._is_elsewhere and not self._log.is_used():
+            return True
         if found is False:
             tx.execute(_REMOVE, name, event.aggregate_id, event.version)
             _logger.warning(

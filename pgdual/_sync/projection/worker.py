@@ -9,15 +9,16 @@ from functools import partial
 from typing import Any
 
 from pgdual._sync.db import DB
-from pgdual._sync.runtime import PAUSE, Turn, now, sleep, together
-from pgdual.core.projection import Registry
+from pgdual._sync.runtime import FACE, PAUSE, Turn, now, sleep, together
+from pgdual.core.projection import Registry, is_source
 from pgdual.core.track import is_conflict, is_trouble
 from pgdual.errors import ProjectionError, UsageError
 
 from .batches import Projection
-from .log import BATCH, CHANNEL, POLL, SOON, EventLog
+from .log import BATCH, POLL, SOON, EventLog
 from .registry import REGISTRY
 from .retries import Retries
+from .tracks import Tracks
 
 TRIES = 5
 LONGEST = 30.0  # seconds of one transaction
@@ -34,14 +35,14 @@ class ProjectionWorker:
 
     Args:
         database: Where the read models and the checkpoints are.
-        source: The event log; that of the same database otherwise.
+        source: The event log; that of the same database otherwise. See pgdual.sources for others.
         projections: The names of those to run; all that are ASYNC otherwise.
         batch: How many events to read at a time.
         tries: How often an event is tried before it is parked.
         timeout: Seconds that one transaction may take; what takes longer is undone, and has failed.
 
     Raises:
-        ProjectionError: There is no projection of this name.
+        ProjectionError: There is no projection of this name, or it is SYNC.
         UsageError: An argument is wrong.
     """
 
@@ -59,17 +60,23 @@ class ProjectionWorker:
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
                 raise UsageError(f"{name}={value!r}: give a number above 0")
         self.database = database
-        self._source = EventLog(database) if source is None else source
+        self._source: Any = EventLog(database) if source is None else source
+        if not is_source(self._source, FACE):
+            raise UsageError(f"{self._source!r} is no source of this face: give an EventLog or the like")
         self._batch = batch
         self._error: Exception | None = None
         self._is_stopped = False
         self._heard = 0  # how often there may have been something new
         self._waiting: list[Turn] = []
+        for name in projections or ():
+            if any(one.is_inline for one in registry.projection(name)):
+                raise ProjectionError(f"projection {name!r} is SYNC: `project` runs it, and no worker")
         meters = database._projections
         self._projections = [
             Projection(self._source, database, name, registry.projection(name), meters.of(name), timeout)
             for name in (registry.behind() if projections is None else projections)
         ]
+        self._tracks = [Tracks(self._source, one) for one in self._projections]
         self._names = {one.name for one in registry} | {one.name for one in self._projections}
         self._retries = Retries(
             self._source, database, registry, self._projections, meters, tries, timeout
@@ -84,8 +91,8 @@ class ProjectionWorker:
         before = self._done()
         while True:
             is_moving = bool(self._retries.step())
-            for projection in self._projections:
-                is_moving = projection.step(self._batch) or is_moving
+            for tracks in self._tracks:
+                is_moving = tracks.step(self._batch) or is_moving
             if not is_moving:
                 if not self._source.is_behind():
                     return self._done() - before
@@ -101,8 +108,8 @@ class ProjectionWorker:
             Exception: The log cannot be read, and it is no passing trouble: there are no tables.
         """
         self._is_stopped, self._error = False, None
-        works: list[Callable[[], Any]] = [partial(self._follow, one) for one in self._projections]
-        works += [self._try_again, self._listen]
+        works: list[Callable[[], Any]] = [partial(self._follow, one) for one in self._tracks]
+        works += [self._try_again, self._listen] if self._source.is_told else [self._try_again]
         try:
             together([partial(self._guarded, work) for work in works])
         finally:
@@ -131,10 +138,14 @@ class ProjectionWorker:
                 _logger.warning("[PROJECTION] %s: goes on in %s s: %s", self.database.name, PAUSE, error)
                 self._wait(PAUSE, self._heard)
 
-    def _follow(self, projection: Projection) -> None:
+    def _follow(self, tracks: Tracks) -> None:
         while not self._is_stopped:
             heard = self._heard
-            if not projection.step(self._batch):
+            if tracks.step(self._batch):
+                continue
+            if not self._source.is_told:
+                self._source.wait(tracks.name, POLL)
+            else:
                 # The end of an older transaction is told by nobody.
                 self._wait(SOON if self._source.is_behind() else POLL, heard)
 
@@ -144,7 +155,7 @@ class ProjectionWorker:
                 self._pause(PAUSE)
 
     def _listen(self) -> None:
-        with self._source.database.listen(CHANNEL) as listener:
+        with self._source.listen() as listener:
             while not self._is_stopped:
                 if listener.next(POLL) is not None:
                     self._wake()
