@@ -72,8 +72,11 @@ class Bare:
         finished = self._pipeline.receive()
         if finished and self._lanes.answered(self, len(finished)):
             self._lanes.offer(self, 0.0)
+        self._pipeline.holds = True  # what they send leaves together, as it does on a wire
         for job in finished:
             job.future.give(job.value)
+        self._pipeline.holds = False
+        self._pipeline.pgconn.flush()
 
 
 @asynccontextmanager

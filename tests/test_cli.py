@@ -70,8 +70,9 @@ def test_every_help_has_an_example(run, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("typed", "offered"), [("pgdual h", "health"), ("pgdual migrate up", "upgrade")])
-def test_the_shell_completes(typed: str, offered: str) -> None:
+def test_the_shell_completes(monkeypatch: pytest.MonkeyPatch, typed: str, offered: str) -> None:
     """A shell that asks is told what may follow, and `--show-completion` how it is to ask."""
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")  # whatever runs the tests
     asked = {"_PGDUAL_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
     result = CliRunner().invoke(app, [], prog_name="pgdual", env=asked)
     assert result.output.split() == [offered]

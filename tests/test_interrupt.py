@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextvars
 import signal
 import threading
@@ -13,7 +12,6 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgdual._sync import runtime
 from pgdual.sync import DB
 
 from ._sync.clients import at_rest, client_of, left_open, outside, pids
@@ -118,22 +116,6 @@ def test_ctrl_c_as_a_copy_begins(blocking: DB, monkeypatch: pytest.MonkeyPatch, 
             COPIES[kind](blocking)
     assert blocking.fetchval("select pg_backend_pid()") == pid
     assert blocking.fetchval("select count(*) from t") == 0
-
-
-def test_ctrl_c_between_the_workers_of_a_backfill() -> None:
-    """D4: Ctrl-C as a guarded method begins comes out as what it is, and lets the others in."""
-
-    class Guarded(runtime.Guarded):
-        @runtime.critical
-        def cut(self) -> None:
-            self.lock.acquire()
-            raise KeyboardInterrupt
-
-    guarded = Guarded()
-    with pytest.raises(KeyboardInterrupt):
-        guarded.cut()
-    with concurrent.futures.ThreadPoolExecutor() as others:
-        assert others.submit(guarded.lock.acquire, timeout=1).result()
 
 
 def test_ctrl_c_in_a_transaction(blocking: DB, main_dsn: str) -> None:

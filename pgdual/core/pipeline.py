@@ -213,7 +213,7 @@ class Pipeline(Results):
         Raises:
             UsageError: A row does not fit; it is numbered.
         """
-        if isinstance(rows, list):
+        if isinstance(rows, (list, tuple)):
             common = None if self.unnamed else alike(job, rows, self._types)
             if common is not None:
                 return self._send_alike(job, rows, first, common)
@@ -250,7 +250,7 @@ class Pipeline(Results):
             raise UsageError(f"row {number}: {error}") from error.__cause__
         return first
 
-    def _send_alike(self, job: Job, rows: list[Sequence[Any]], first: int, plan: Any) -> int:
+    def _send_alike(self, job: Job, rows: Sequence[Sequence[Any]], first: int, plan: Any) -> int:
         # What the loop of `send_rows` does, in C.
         ending = () if job.gathered is None else (repeat(job.statement.result_format),)
         left = iter(rows)
@@ -274,20 +274,18 @@ class Pipeline(Results):
 
 
 def in_parts(rows: Iterable[Sequence[Any]], most: int) -> Iterator[Iterable[Sequence[Any]]]:
-    """Yield *rows* in parts of up to *most*: of a list or a tuple as lists, else to be read as they are sent.
+    """Return *rows* in parts of up to *most*: of a list or a tuple as such, else to be read as they are sent.
 
-    What was not read yet, an iterator may still change.
+    What was not read yet, an iterator may still change; its parts have no end.
     """
+    # No generators: to end one that is left is a call, in which Ctrl-C would be lost (D4).
     if isinstance(rows, (list, tuple)):
-        for start in range(0, len(rows), most):
-            yield list(rows[start : start + most])
-        return
+        return map(rows.__getitem__, [slice(at, at + most) for at in range(0, len(rows), most)])
     iterator = iter(rows)
-    while True:
-        yield islice(iterator, most)
+    return iter(lambda: islice(iterator, most), None)
 
 
-def alike(job: Job, rows: list[Sequence[Any]], types: Types) -> Any:
+def alike(job: Job, rows: Sequence[Sequence[Any]], types: Types) -> Any:
     """Return the plan by which all of *rows* can be dumped as they are, or None if there is none."""
     plans = job.prepared.plans
     if not set(map(type, rows)) <= _ROWS or set(map(len, rows)) != {len(plans.types)}:

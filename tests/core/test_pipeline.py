@@ -258,7 +258,7 @@ def test_a_loss_as_rows_are_sent(pipeline, tape, many, monkeypatch):
 def test_rows_in_parts():
     """What is there is cut, what an iterator gives is read as it is asked for."""
     assert list(in_parts([1, 2, 3, 4, 5], 2)) == [[1, 2], [3, 4], [5]]
-    assert list(in_parts((1, 2), 2)) == [[1, 2]]
+    assert list(in_parts((1, 2), 2)) == [(1, 2)]
     assert list(in_parts([], 2)) == []
     given = iter(range(5))
     parts = in_parts(given, 2)
