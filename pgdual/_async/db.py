@@ -31,7 +31,7 @@ from .labelled import AsyncLabelled
 from .listen import AsyncListener
 from .probe import PROBE, probe
 from .queries import Timeout
-from .runtime import SCOPE, Deed, T, here, now, owner
+from .runtime import SCOPE, Deed, T, at_home, here, now, owner, owner_in
 from .session import AsyncSession
 from .transaction import AsyncTransaction, Isolation
 from .watch import AsyncWatch
@@ -63,12 +63,14 @@ class AsyncDB(AsyncBulk, AsyncBackfills):
     # -- calls -----------------------------------------------------------------------------------
 
     def _run(self, job: Job, timeout: Timeout) -> Any:
+        fleet = self._fleet
+        if fleet is not None and not at_home(fleet):
+            fleet = None
         if SCOPE.get() is not None:
-            transaction = SCOPE.find(self, owner())
+            transaction = SCOPE.find(self, owner_in(fleet))
             if transaction is not None:
                 return transaction._run(job, timeout)
-        fleet = self._fleet
-        if fleet is None or fleet.home is not here():
+        if fleet is None:
             return self._open_and_run(job, timeout)
         return run(fleet, job, timeout)
 
@@ -238,7 +240,7 @@ class AsyncDB(AsyncBulk, AsyncBackfills):
 
     def _fleet_now(self) -> AsyncFleet | None:
         fleet = self._fleet
-        return fleet if fleet is not None and fleet.home is here() else None
+        return fleet if fleet is not None and at_home(fleet) else None
 
     async def _ready_fleet(self) -> AsyncFleet:
         home = here()

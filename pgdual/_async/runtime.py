@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import nullcontext, suppress
+from threading import get_ident as get_ident  # noqa: PLC0414 - it is one of ours
 from time import monotonic
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -164,6 +165,14 @@ def here() -> asyncio.AbstractEventLoop:
         ) from None
 
 
+def at_home(fleet: Any) -> bool:
+    """True if the running event loop is that of *fleet*.
+
+    Who asks asyncio for it asks the kernel, too, which before Python 3.12 looks for a fork (bench row 3).
+    """
+    return bool(fleet.thread == get_ident() and fleet.home.is_running())
+
+
 def check_home(loop: Any) -> None:
     """Raise UsageError if *loop* cannot watch sockets."""
     # Windows' proactor loop is one: it leaves the method as the abstract class has it.
@@ -189,6 +198,11 @@ def owner() -> Any:
         return asyncio.current_task()
     except RuntimeError:
         return here()
+
+
+def owner_in(fleet: Any) -> Any:
+    """Return the same, quicker, where the loop of *fleet* is known to run; None if none is."""
+    return owner() if fleet is None else asyncio.current_task(fleet.home)
 
 
 class Turn:

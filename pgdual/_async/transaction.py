@@ -18,7 +18,7 @@ from . import runtime
 from .bulk.calls import AsyncBulk
 from .call import DEFAULT
 from .queries import Timeout
-from .runtime import CUTS, SCOPE, gripped, now, owner
+from .runtime import CUTS, SCOPE, gripped, now, owner_in
 from .session import AsyncSession
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
@@ -66,7 +66,9 @@ class AsyncTransaction(AsyncBulk):
     async def __aenter__(self) -> Self:
         if self.owner is not None:
             raise UsageError("a transaction object opens one block; call db.transaction() for another")
-        self._started, me = now(), owner()
+        database = self._database
+        fleet = database._fleet_now()
+        self._started, me = now(), owner_in(fleet)
         outer = self._outer or SCOPE.find(self._database, me)
         self.owner = me
         grip = self.grip
@@ -74,8 +76,7 @@ class AsyncTransaction(AsyncBulk):
             grip = self.grip = None  # somebody has looked `__exit__` up who does not hold it
         try:
             if outer is None:
-                database = self._database
-                fleet = database._fleet_now() or await database._ready_fleet()
+                fleet = fleet or await database._ready_fleet()
                 self._enter(fleet, grip)
                 if fleet.leak_after is not None:
                     self._hold = fleet.watch.hold("transaction")

@@ -30,6 +30,7 @@ from .runtime import GRACE, within
 
 # How many calls leave a lane together at most. Source: bench rows 3 and 14.
 HELD = 16
+FRESH = 0.001  # seconds for which an answer shows that the server is there
 BATCH = 500  # rows of an executemany between two looks at the socket; source: bench row 11
 
 
@@ -70,10 +71,14 @@ class Wire(Deadlines):
         pipeline = self.pipeline
         try:
             # A READ on a lane may be sent again, a transaction that was lost is undone: they do not look. Nor
-            # does anybody while an answer is owed: it would wake its task inside of this one.
-            is_free = self.alone and not pipeline.owed
-            if is_free and (job.want == COMMAND or pipeline.pgconn.transaction_status == IDLE):
-                self._look()
+            # does COMMIT just after an answer, or anybody while one is owed: it would wake its task in here.
+            if self.alone and not pipeline.owed:
+                if job.want == COMMAND:
+                    is_idle = not 0 < job.sent - self._last < FRESH
+                else:
+                    is_idle = pipeline.pgconn.transaction_status == IDLE
+                if is_idle:
+                    self._look()
             # What its tasks send as a lane's answers are handed out leaves together (`_hand_out`).
             joined = self._fleet.joined
             pipeline.holds = joined is not None

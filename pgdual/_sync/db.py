@@ -32,7 +32,7 @@ from .labelled import Labelled
 from .listen import Listener
 from .probe import PROBE, probe
 from .queries import Timeout
-from .runtime import SCOPE, Deed, T, here, now, owner
+from .runtime import SCOPE, Deed, T, at_home, here, now, owner, owner_in
 from .session import Session
 from .transaction import Transaction, Isolation
 from .watch import Watch
@@ -64,12 +64,14 @@ class DB(Bulk, Backfills):
     # -- calls -----------------------------------------------------------------------------------
 
     def _run(self, job: Job, timeout: Timeout) -> Any:
+        fleet = self._fleet
+        if fleet is not None and not at_home(fleet):
+            fleet = None
         if SCOPE.get() is not None:
-            transaction = SCOPE.find(self, owner())
+            transaction = SCOPE.find(self, owner_in(fleet))
             if transaction is not None:
                 return transaction._run(job, timeout)
-        fleet = self._fleet
-        if fleet is None or fleet.home is not here():
+        if fleet is None:
             return self._open_and_run(job, timeout)
         return run(fleet, job, timeout)
 
@@ -239,7 +241,7 @@ class DB(Bulk, Backfills):
 
     def _fleet_now(self) -> Fleet | None:
         fleet = self._fleet
-        return fleet if fleet is not None and fleet.home is here() else None
+        return fleet if fleet is not None and at_home(fleet) else None
 
     def _ready_fleet(self) -> Fleet:
         home = here()

@@ -50,7 +50,7 @@ class Fleet(Recovery):
         if statement.kind is not _READ:
             return self.lanes.take(read_only=False)
         wire = self.lanes.join(statement.service)
-        if wire is not None and wire.backlog >= WINDOW:
+        if wire is not None and wire.backlog and wire.backlog + statement.service >= WINDOW:
             self.grow()  # L4: no wire was idle; another is made for those who come next
         return wire
 

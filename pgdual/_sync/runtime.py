@@ -36,10 +36,12 @@ __all__ = [
     "Once",
     "Pool",
     "Turn",
+    "at_home",
     "background",
     "check_home",
     "critical",
     "elsewhere",
+    "get_ident",
     "grab",
     "gripped",
     "here",
@@ -48,6 +50,7 @@ __all__ = [
     "now",
     "outlast",
     "owner",
+    "owner_in",
     "redis",
     "sleep",
     "soon",
@@ -136,6 +139,11 @@ def here() -> Any:
     return _HERE
 
 
+def at_home(fleet: Any) -> bool:
+    """True if *fleet* is this process' own, and no parent's."""
+    return fleet.home is _HERE
+
+
 def check_home(home: Any) -> None:
     """Accept any thread."""
 
@@ -145,7 +153,13 @@ def is_over(home: Any) -> bool:
     return False
 
 
-owner = threading.get_ident  # what a transaction belongs to: the running thread
+get_ident = threading.get_ident
+owner = get_ident  # what a transaction belongs to: the running thread
+
+
+def owner_in(_: Any) -> int:
+    """Return the same."""
+    return get_ident()
 
 
 class Turn:

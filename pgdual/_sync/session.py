@@ -243,7 +243,8 @@ class Session(Statements):
                     is_over = wire.pipeline.pgconn.transaction_status == IDLE
                     if is_over or wire.dead or self.fleet.home is None:
                         self._check_wire()
-                    job.deadline = now() + limit
+                    job.sent = now()
+                    job.deadline = job.sent + limit
                     try:
                         status = self._send_commit(job)
                     except INTERRUPTS as interrupt:

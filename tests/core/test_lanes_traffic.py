@@ -8,7 +8,7 @@ from pgdual.core.lanes import SLOW, WINDOW, Lanes
 
 from .wires import Call, Wire, lanes_of, read
 
-QUICK = WINDOW * 0.4  # seconds; the third of them fills the window
+QUICK = WINDOW * 0.3  # seconds; the third of them fills the window
 INF = float("inf")
 
 
