@@ -20,8 +20,8 @@ from typing import Any, Protocol
 # neighbours as much as a hundred round trips.
 SLOW = 5e-3  # seconds
 # How much queued work a READ may join. Source: bench rows 2 to 4 and 15: half of it spreads a hundred tasks
-# over ten wires, each with wake-ups and sends of its own, and costs a fifth of their throughput; the tail is as
-# good. A text that takes as long has a wire to itself while there is one.
+# over ten wires, each with wake-ups and sends of its own, and costs a fifth of their throughput; the tail is
+# as good. A text that takes as long has a wire to itself while there is one.
 WINDOW = 2e-3  # seconds
 
 
