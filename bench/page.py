@@ -179,9 +179,7 @@ def pictures(path: Path, folder: Path) -> None:
     with sync_playwright() as playwright:
         browser = chromium(playwright)
         for scheme in ("light", "dark"):
-            view = browser.new_page(
-                color_scheme=scheme, device_scale_factor=2, viewport={"width": 720, "height": 800}
-            )
+            view = browser.new_page(color_scheme=scheme, viewport={"width": 720, "height": 800})
             view.goto(path.resolve().as_uri())
             view.locator("[data-chart=ratios]").first.screenshot(path=folder / f"bench-{scheme}.png")
         browser.close()
