@@ -80,8 +80,11 @@ def main(arguments: list[str] | None = None) -> int:
         if options.growth:
             print("\ngrowth, each point in a fresh process; memory: the most it held")
             kept["growth"] = growth.measure(dsn, plan, _tell)
-    page.RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
-    page.write(kept)
+    if options.only is None:
+        page.RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+        page.write(kept)
+    else:  # the page of the whole run stays
+        page.write(kept, page.PAGE.with_name("only.html"))
     missed = [
         f"{r.promise.row} ({name})"
         for name, table in tables.items()

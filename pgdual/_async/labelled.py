@@ -24,7 +24,7 @@ class AsyncLabelled(AsyncBulk):
         self.database = database
         self._statements = database._statements
         self._types = database._types
-        self.label = label
+        self.label: str | None = label
 
     def _job(self, want: int, sql: str, arguments: Sequence[Any], idempotent: bool = False) -> Job:
         job: Job = self.database._job(want, sql, arguments, idempotent)

@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Any, TypeVar
 from weakref import WeakSet
 
+from psycopg.waiting import wait_async
 from psycopg_pool import AsyncConnectionPool
 from psycopg_pool._acompat import AEvent
 from psycopg_pool.abc import ACT
@@ -38,6 +39,7 @@ INTERRUPTS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorEx
 CUTS: tuple[type[BaseException], ...] = ()  # a task is not interrupted between any two lines
 Guard = object  # nothing to guard: see `critical`
 sleep = asyncio.sleep
+wait_on = wait_async
 Lock, Once, grab, hold = lock.Lock, lock.Once, lock.grab, lock.hold
 Guarded = lock.Guarded
 critical, gripped, unlock = lock.critical, lock.gripped, lock.unlock

@@ -14,11 +14,11 @@ from psycopg.pq import TransactionStatus
 
 from pgdual.core.libpq import CONNECTING, emptied, unless_closed
 
-from .runtime import now
+from .runtime import INTERRUPTS, now, wait_on
 
 _TICK = 0.1  # seconds between two looks for Ctrl-C, as psycopg has it
 _PATIENCE = 0.1  # seconds that the server has to take a cancel
-_HURRY = 0.15  # seconds for what comes after it
+_HURRY = 0.5  # seconds that it has once the caller was interrupted, and for what comes then
 
 
 class Bounded(psycopg.Connection[Any]):
@@ -35,12 +35,29 @@ class Bounded(psycopg.Connection[Any]):
         if timeout is not None or self.until == inf:
             return super().wait(gen, interval, timeout)
         try:
-            return super().wait(gen, interval, max(self.until - now(), 0))
+            return wait_on(gen, self.pgconn.socket, interval, max(self.until - now(), 0))
         except psycopg.errors._WaitTimeout:
             self.is_late = True
-            self._cancel_soon()
+            self._cancel_soon(_PATIENCE)
             self.pgconn.finish()
             raise
+        except INTERRUPTS:
+            self._end_soon(gen)
+            raise
+
+    def _end_soon(self, gen: Generator[Any, int, Any]) -> None:
+        # D4: as psycopg does, but it would wait for ten seconds.
+        if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+            return
+        try:
+            self._cancel_soon(_HURRY)
+            wait_on(gen, self.pgconn.socket, _TICK, _HURRY)
+        except psycopg.errors.QueryCanceled:
+            return
+        except BaseException as error:  # it did not end, or the caller is interrupted once more
+            self.pgconn.finish()
+            if not isinstance(error, Exception):
+                raise
 
     def begin(self) -> None:
         """Give the next part of what is done here its seconds."""
@@ -54,13 +71,13 @@ class Bounded(psycopg.Connection[Any]):
         """
         self.until = inf
         if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
-            self._cancel_soon()
+            self._cancel_soon(_PATIENCE)
             with suppress(psycopg.Error):  # whoever takes it back looks at what has become of it
                 bounded(seconds, self, self.wait, emptied(self.pgconn))
 
-    def _cancel_soon(self) -> None:
+    def _cancel_soon(self, seconds: float) -> None:
         with suppress(psycopg.Error, OSError):
-            self.cancel_safe(timeout=_PATIENCE)
+            self.cancel_safe(timeout=seconds)
 
 
 class Connection(Bounded):

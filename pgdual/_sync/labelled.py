@@ -25,7 +25,7 @@ class Labelled(Bulk):
         self.database = database
         self._statements = database._statements
         self._types = database._types
-        self.label = label
+        self.label: str | None = label
 
     def _job(self, want: int, sql: str, arguments: Sequence[Any], idempotent: bool = False) -> Job:
         job: Job = self.database._job(want, sql, arguments, idempotent)

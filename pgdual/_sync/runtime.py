@@ -14,6 +14,7 @@ from time import monotonic, sleep
 from typing import Any, TypeVar
 from weakref import WeakSet
 
+from psycopg.waiting import wait
 from psycopg_pool import ConnectionPool
 from psycopg_pool.abc import CT
 from psycopg_pool.pool import AddConnection
@@ -56,6 +57,7 @@ __all__ = [
     "soon",
     "together",
     "unlock",
+    "wait_on",
     "watch_fork",
     "within",
 ]
@@ -69,6 +71,7 @@ SCOPE = Scope("pgdual_sync")
 DEPTH = 1  # a thread has its wire to itself: lanes are not shared
 CUTS = INTERRUPTS = lock.CUTS
 Lock = threading.Lock
+wait_on = wait
 critical, gripped, unlock = lock.critical, lock.gripped, lock.unlock
 Guard = lock.Guard
 Guarded = lock.Guarded

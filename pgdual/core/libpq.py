@@ -1,8 +1,9 @@
-"""What psycopg does not offer of libpq: to look without handing the interpreter's lock over, to shut down.
+"""What psycopg does not offer of libpq: a look that keeps the interpreter's lock, a Sync that waits, an end.
 
 psycopg's `is_busy` gives the lock away for a look at memory, twice a call, and a thread that others wait
 beside loses its turn with it: eight of them served a third fewer calls (bench row 9). A call through
-`ctypes.PyDLL` keeps the lock; on an event loop, where nobody waits, it would only be the dearer one. The
+`ctypes.PyDLL` keeps the lock; on an event loop, where nobody waits, it would only be the dearer one. And
+its `pipeline_sync` flushes, where libpq 17 can leave that for the last of many calls (bench row 3). A
 function is looked up through psycopg's own module, so it is of the libpq that made the connection; where it
 cannot be had (psycopg in pure Python, Windows) psycopg's is used.
 """

@@ -252,10 +252,10 @@ class ProjectionMeter:
     """What one projection did: `took` is seconds a transaction, `lag` from an event's time to its rows."""
 
     def __init__(self) -> None:
-        self.events = 0
-        self.failures = 0
-        self.took = Histogram()
-        self.lag = Histogram()
+        self.events: int = 0
+        self.failures: int = 0
+        self.took: Histogram = Histogram()
+        self.lag: Histogram = Histogram()
 
     def add(self, other: ProjectionMeter) -> None:
         """Count everything that *other* counted too."""
@@ -295,9 +295,9 @@ class ProjectionMeters:
     """What all projections of a database did, and the share of SYNC events (J5)."""
 
     def __init__(self) -> None:
-        self.events = 0  # that were given to `project`
-        self.inline = 0  # of them, with a SYNC projector
-        self.unprojected = 0  # of them, with none at all
+        self.events: int = 0  # that were given to `project`
+        self.inline: int = 0  # of them, with a SYNC projector
+        self.unprojected: int = 0  # of them, with none at all
         self._own: dict[str, ProjectionMeter] = {}
 
     def of(self, projection: str) -> ProjectionMeter:

@@ -3,8 +3,9 @@
 The connection stays in pipeline mode. Each call is a *job*: a group of messages that ends in a Sync of
 its own, so that one job's error never touches another (L1). Results come back in the order of the jobs;
 a job is answered at its Sync and not before, for a deferred constraint or a serialization failure
-arrives after the statement's own result (L2). `send` queues and starts to flush, `receive` takes what
-the socket brought and returns the jobs that are answered. Who waits, and how, is the wire's business.
+arrives after the statement's own result (L2). `send` queues and, unless it `holds`, starts to flush;
+`receive` takes what the socket brought and returns the jobs that are answered. Who waits, and how, is
+the wire's business.
 
 A prepared statement's name is a digest of its text (N1). It is good for the parameter types that it was
 described with, so one that was described anew since is prepared anew on every connection. What the server
@@ -52,7 +53,7 @@ class Pipeline(Results):
     def __init__(self, connection: Any, types: Types, *, unnamed: bool, pooled: bool) -> None:
         super().__init__(connection, types, unnamed)
         self.pooled: bool = pooled
-        self.holds = False
+        self.holds: bool = False
         self.enter()
 
     def enter(self, is_anew: bool = True) -> None:

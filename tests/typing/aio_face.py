@@ -8,11 +8,17 @@ from pydantic import BaseModel
 from pgdual.aio import (
     AsyncClient,
     AsyncDB,
+    AsyncEventLog,
     AsyncTransaction,
+    Event,
+    Gap,
+    Notification,
+    ProjectionType,
     Record,
     SchemaRun,
     db,
     execute_for_db,
+    projector,
     prune_commits,
     run_schema_from_file,
 )
@@ -67,6 +73,44 @@ async def transactions() -> None:
         async with tx.transaction() as inner:
             assert_type(inner, AsyncTransaction)
     db.transaction(isolation="dirty")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def count(tx: AsyncTransaction, least: int) -> int:
+    """Do what `run` may have to do again."""
+    return len(await tx.fetch("select $1", least))
+
+
+async def again() -> None:
+    """What runs as often as it takes gives what it gives once."""
+    assert_type(await db.run(count, 1, isolation="serializable"), int)
+    async for attempt in db.attempts(once=True):
+        async with attempt as tx:
+            assert_type(tx, AsyncTransaction)
+
+
+async def one_by_one() -> None:
+    """What comes one by one has the type of what comes at once."""
+    async with db.stream("select 1") as rows, db.stream("select 1", into=User) as users:
+        assert_type([row async for row in rows], list[Record])
+        assert_type([user async for user in users], list[User])
+    async with db.listen("news") as news:
+        assert_type([said async for said in news], list[Notification | Gap])
+
+
+@projector("OrderPlaced", projection_type=ProjectionType.SYNC)
+async def placed(event: Event, db: Any) -> int:
+    """A projector stays the function that it is."""
+    return event.version
+
+
+async def events() -> None:
+    """A log gives events with their places."""
+    assert_type(await placed(await first(AsyncEventLog(db)), db), int)
+
+
+async def first(log: AsyncEventLog) -> Event:
+    """Return the first event."""
+    return (await log.read())[0]
 
 
 async def clients() -> None:

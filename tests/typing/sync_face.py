@@ -8,11 +8,17 @@ from pydantic import BaseModel
 from pgdual.sync import (
     DB,
     Client,
+    Event,
+    EventLog,
+    Gap,
+    Notification,
+    ProjectionType,
     Record,
     SchemaRun,
     Transaction,
     db,
     execute_for_db,
+    projector,
     prune_commits,
     run_schema_from_file,
 )
@@ -67,6 +73,44 @@ def transactions() -> None:
         with tx.transaction() as inner:
             assert_type(inner, Transaction)
     db.transaction(isolation="dirty")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def count(tx: Transaction, least: int) -> int:
+    """Do what `run` may have to do again."""
+    return len(tx.fetch("select $1", least))
+
+
+def again() -> None:
+    """What runs as often as it takes gives what it gives once."""
+    assert_type(db.run(count, 1, isolation="serializable"), int)
+    for attempt in db.attempts(once=True):
+        with attempt as tx:
+            assert_type(tx, Transaction)
+
+
+def one_by_one() -> None:
+    """What comes one by one has the type of what comes at once."""
+    with db.stream("select 1") as rows, db.stream("select 1", into=User) as users:
+        assert_type(list(rows), list[Record])
+        assert_type(list(users), list[User])
+    with db.listen("news") as news:
+        assert_type(list(news), list[Notification | Gap])
+
+
+@projector("OrderPlaced", projection_type=ProjectionType.SYNC)
+def placed(event: Event, db: Any) -> int:
+    """A projector stays the function that it is."""
+    return event.version
+
+
+def events() -> None:
+    """A log gives events with their places."""
+    assert_type(placed(first(EventLog(db)), db), int)
+
+
+def first(log: EventLog) -> Event:
+    """Return the first event."""
+    return (log.read())[0]
 
 
 def clients() -> None:
