@@ -247,3 +247,46 @@ def test_multiprocessing(main_dsn: str, vb_dsn: str) -> None:
         vb_dsn,
         PG_POOL_MIN_SIZE="1",
     )
+
+
+def test_while_answers_are_handed_out(main_dsn: str, vb_dsn: str) -> None:
+    """P1, O1: what is held back to leave together is sent by the parent alone."""
+    script(
+        CHILD
+        + """
+from pgdual.aio import db, close_all
+async def main():
+    await db.execute("create table held (a int)")
+    await asyncio.gather(*(db.fetch("select pg_sleep(0.1)") for _ in range(3)))
+    for _ in range(5):
+        await db.fetchval("select 1 as r")
+        await db.execute("insert into held values ($1)", 0)
+    seen = []
+    async def insert():
+        await db.fetchval("select 1 as r")
+        seen.append(db._fleet.joined is not None)
+        await db.execute("insert into held values ($1)", 1)
+    async def fork():
+        await db.fetchval("select 1 as r")
+        pid = os.fork()
+        if not pid:
+            raise SystemExit(0)
+        while os.waitpid(pid, os.WNOHANG) == (0, 0):
+            await asyncio.sleep(0.01)
+    tasks = [asyncio.ensure_future(one()) for one in (insert, fork)]
+    await asyncio.sleep(0)
+    time.sleep(0.05)
+    await asyncio.gather(*tasks)
+    assert seen == [True]
+    assert await db.fetchval("select count(*) from held where a = 1") == 1
+    await close_all()
+me = os.getpid()
+try:
+    asyncio.run(main())
+finally:
+    if os.getpid() != me:
+        os._exit(0)
+""",
+        main_dsn,
+        vb_dsn,
+    )

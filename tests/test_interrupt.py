@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import signal
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from pgdual._sync.connection import Connection
 from pgdual.sync import DB
 
 from ._sync.clients import at_rest, client_of, left_open, outside, pids
@@ -116,6 +118,38 @@ def test_ctrl_c_as_a_copy_begins(blocking: DB, monkeypatch: pytest.MonkeyPatch, 
             COPIES[kind](blocking)
     assert blocking.fetchval("select pg_backend_pid()") == pid
     assert blocking.fetchval("select count(*) from t") == 0
+
+
+def test_ctrl_c_as_the_data_of_a_copy_are_left(blocking: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D4, L7: Ctrl-C as a COPY that was left early is ended leaves nothing that the next one waits for."""
+    interrupts, settle_it = [KeyboardInterrupt()], Connection.settle
+
+    def settle(*args: Any) -> None:
+        if interrupts:
+            raise interrupts.pop()
+        settle_it(*args)
+
+    monkeypatch.setattr(Connection, "settle", settle)
+    many = blocking.copy_out("select generate_series(1, 1000000)")
+    with pytest.raises(KeyboardInterrupt), many as left:
+        next(iter(left))
+    with blocking.copy_out("select 1", timeout=2) as parts:
+        assert list(parts) == [b"1\n"]
+
+
+def test_a_borrower_whose_thread_goes_on(blocking: DB) -> None:
+    """D4, L7: a connection that another thread still uses as its block ends is given up at once."""
+
+    def use() -> None:
+        with contextlib.suppress(psycopg.Error):
+            connection.execute("select pg_sleep(20)")
+
+    with blocking.connection() as connection:
+        threading.Thread(target=use, daemon=True).start()
+        sync_wait(connection.lock.locked)
+        began = time.monotonic()
+    assert time.monotonic() - began < 2
+    assert blocking.fetchval("select 1") == 1
 
 
 def test_ctrl_c_in_a_transaction(blocking: DB, main_dsn: str) -> None:

@@ -141,3 +141,22 @@ def test_kinds_of_event_loops(main_dsn: str, vb_dsn: str, kind: str) -> None:
         main_dsn,
         vb_dsn,
     )
+
+
+def test_an_event_loop_that_has_moved_to_another_thread(main_dsn: str, vb_dsn: str) -> None:
+    """P1: a loop's connections are its own, in whatever thread it was when they were made."""
+    script(
+        """
+        from pgdual.aio import db
+        moved = asyncio.new_event_loop()
+        async def ask(number):
+            return await db.fetchval("select $1::int", number)
+        assert moved.run_until_complete(ask(1)) == 1
+        threading.Thread(target=moved.run_forever, daemon=True).start()
+        assert asyncio.run(ask(2)) == 2
+        assert asyncio.run_coroutine_threadsafe(ask(3), moved).result(5) == 3
+        moved.call_soon_threadsafe(moved.stop)
+        """,
+        main_dsn,
+        vb_dsn,
+    )

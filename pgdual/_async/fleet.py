@@ -41,6 +41,12 @@ class AsyncFleet(AsyncRecovery):
         super().__init__(*args)
         self.replaying = runtime.Lock()  # held by a transaction that was rolled back for another's sake (T5)
 
+    def abandon(self) -> None:
+        """Forget everything without touching it, what is held back for its parent above all (P1)."""
+        super().abandon()
+        if self.joined:
+            self.joined.clear()
+
     # -- taking a wire ---------------------------------------------------------------------------
 
     @critical

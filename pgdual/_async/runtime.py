@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import nullcontext, suppress
-from threading import get_ident as get_ident  # noqa: PLC0414 - it is one of ours
+from threading import get_ident
 from time import monotonic
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -170,9 +170,14 @@ def here() -> asyncio.AbstractEventLoop:
 def at_home(fleet: Any) -> bool:
     """True if the running event loop is that of *fleet*.
 
-    Who asks asyncio for it asks the kernel, too, which before Python 3.12 looks for a fork (bench row 3).
+    Who asks asyncio for it asks the kernel, too, which before Python 3.12 looks for a fork (bench row 3); its
+    loops know their thread while they run.
     """
-    return bool(fleet.thread == get_ident() and fleet.home.is_running())
+    home = fleet.home
+    try:
+        return bool(home._thread_id == get_ident())
+    except AttributeError:  # another's loop, or none any more: this is a forked child
+        return home is here()
 
 
 def check_home(loop: Any) -> None:

@@ -65,7 +65,6 @@ class AsyncSupply(AsyncConnector):
             settings.retry_initial_delay, settings.retry_backoff_factor, settings.retry_max_delay
         )
         self.home: Any = runtime.here()
-        self.thread = runtime.get_ident()
         runtime.check_home(self.home)
         self.min_size, self.max_size = sizes
         self.acquire_timeout = settings.pool_timeout
@@ -151,7 +150,7 @@ class AsyncSupply(AsyncConnector):
 
     def abandon(self) -> None:
         """Forget everything without touching it: a forked child must not close what its parent uses (P1)."""
-        self.home, self.thread = None, 0
+        self.home = None
         self.is_closed = True
 
     def drop(self) -> None:

@@ -239,8 +239,8 @@ class Wire(Deadlines):
     def _hand_out(self, finished: Iterator[Job]) -> None:
         fleet = self._fleet
         joined: list[Wire] = []
-        fleet.joined = joined
         try:
+            fleet.joined = joined
             for job in finished:
                 give(job)
         except BaseException:  # Ctrl-C in one of them: the others go on when the loop does

@@ -42,7 +42,6 @@ __all__ = [
     "check_home",
     "critical",
     "elsewhere",
-    "get_ident",
     "grab",
     "gripped",
     "here",
@@ -156,13 +155,12 @@ def is_over(home: Any) -> bool:
     return False
 
 
-get_ident = threading.get_ident
-owner = get_ident  # what a transaction belongs to: the running thread
+owner = threading.get_ident  # what a transaction belongs to: the running thread
 
 
 def owner_in(_: Any) -> int:
     """Return the same."""
-    return get_ident()
+    return owner()
 
 
 class Turn:

@@ -352,6 +352,8 @@ class Wire:
             return
         try:
             if not self.connection.closed:
+                if self.connection.lock.locked():
+                    raise psycopg.OperationalError("another thread is at it")
                 bounded(GRACE, self.connection, self.connection.rollback)
             self.attach()
         except BaseException as error:  # Ctrl-C, too: what is not given back is lost for ever (D4)

@@ -309,3 +309,27 @@ async def test_a_stream_that_fails(db: AsyncDB, main_dsn: str) -> None:
             count += len(row)
     assert count == 20
     await at_rest(db, main_dsn)
+
+
+async def test_the_callers_own_time_does_not_count(db: AsyncDB) -> None:
+    """D1, T4: code of the caller's that raises later than the limit undoes its block, and no other one."""
+
+    async def late(_: bytes = b"") -> None:
+        until = monotonic() + 0.3
+        while monotonic() < until:
+            pass
+        raise KeyError("mine")
+
+    async def source() -> AsyncIterator[bytes]:
+        yield b"7\tx\n"
+        await late()
+
+    async with db.transaction() as tx:
+        for deed in (
+            lambda: tx.copy_in("t", source(), timeout=0.2),
+            lambda: tx.copy_out("select generate_series(1, 100000)", late, timeout=0.2),
+        ):
+            with pytest.raises(KeyError, match="mine"):
+                async with tx.transaction():
+                    await deed()
+            assert await tx.fetchval("select 1") == 1

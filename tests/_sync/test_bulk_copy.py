@@ -310,3 +310,27 @@ def test_a_stream_that_fails(db: DB, main_dsn: str) -> None:
             count += len(row)
     assert count == 20
     at_rest(db, main_dsn)
+
+
+def test_the_callers_own_time_does_not_count(db: DB) -> None:
+    """D1, T4: code of the caller's that raises later than the limit undoes its block, and no other one."""
+
+    def late(_: bytes = b"") -> None:
+        until = monotonic() + 0.3
+        while monotonic() < until:
+            pass
+        raise KeyError("mine")
+
+    def source() -> Iterator[bytes]:
+        yield b"7\tx\n"
+        late()
+
+    with db.transaction() as tx:
+        for deed in (
+            lambda: tx.copy_in("t", source(), timeout=0.2),
+            lambda: tx.copy_out("select generate_series(1, 100000)", late, timeout=0.2),
+        ):
+            with pytest.raises(KeyError, match="mine"):
+                with tx.transaction():
+                    deed()
+            assert tx.fetchval("select 1") == 1

@@ -159,8 +159,10 @@ class AsyncRows:
 
     async def _next(self) -> None:
         self._number += len(self._part)
-        self._part = tuples(await self._feed.take(ROWS), self._names, self._number)
-        self._connection.begin()
+        try:
+            self._part = tuples(await self._feed.take(ROWS), self._names, self._number)
+        finally:
+            self._connection.begin()
 
 
 async def _data(
@@ -186,8 +188,10 @@ async def _data(
             async with cursor.copy(text) as copy:
                 while part:
                     await copy.write(_checked(part[0], shape))
-                    part = await feed.take(1)
-                    connection.begin()
+                    try:
+                        part = await feed.take(1)
+                    finally:
+                        connection.begin()
         except psycopg.Error as error:
             _say_where(error, "line", 0)
             raise
@@ -230,8 +234,10 @@ async def take_out(
         cursor = connection.cursor()
         async with cursor.copy(text) as copy:
             while part := await copy.read():
-                await come(write(bytes(part)))
-                connection.begin()
+                try:
+                    await come(write(bytes(part)))
+                finally:
+                    connection.begin()
         return int(cursor.rowcount)
 
     return int(await database._lent(Statement(text), receive, False, timeout))

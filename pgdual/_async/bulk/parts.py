@@ -174,9 +174,9 @@ class AsyncParts:
     async def _give_back(self, session: Any) -> None:
         connection, self._connection = self._connection, None
         try:
-            await connection.settle(connection.seconds)
-            if self._copying is not None:
+            if self._copying is not None:  # first: it lets go of psycopg's lock, and waits for nothing
                 await self._copying.__aexit__(None, None, None)
+            await connection.settle(min(connection.seconds, runtime.GRACE))
         finally:
             session._feeder = None
             await _regain(session.wire)

@@ -160,8 +160,10 @@ class Rows:
 
     def _next(self) -> None:
         self._number += len(self._part)
-        self._part = tuples(self._feed.take(ROWS), self._names, self._number)
-        self._connection.begin()
+        try:
+            self._part = tuples(self._feed.take(ROWS), self._names, self._number)
+        finally:
+            self._connection.begin()
 
 
 def _data(
@@ -187,8 +189,10 @@ def _data(
             with cursor.copy(text) as copy:
                 while part:
                     copy.write(_checked(part[0], shape))
-                    part = feed.take(1)
-                    connection.begin()
+                    try:
+                        part = feed.take(1)
+                    finally:
+                        connection.begin()
         except psycopg.Error as error:
             _say_where(error, "line", 0)
             raise
@@ -231,8 +235,10 @@ def take_out(
         cursor = connection.cursor()
         with cursor.copy(text) as copy:
             while part := copy.read():
-                come(write(bytes(part)))
-                connection.begin()
+                try:
+                    come(write(bytes(part)))
+                finally:
+                    connection.begin()
         return int(cursor.rowcount)
 
     return int(database._lent(Statement(text), receive, False, timeout))

@@ -175,9 +175,9 @@ class Parts:
     def _give_back(self, session: Any) -> None:
         connection, self._connection = self._connection, None
         try:
-            connection.settle(connection.seconds)
-            if self._copying is not None:
+            if self._copying is not None:  # first: it lets go of psycopg's lock, and waits for nothing
                 self._copying.__exit__(None, None, None)
+            connection.settle(min(connection.seconds, runtime.GRACE))
         finally:
             session._feeder = None
             _regain(session.wire)
