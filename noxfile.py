@@ -78,7 +78,7 @@ def tests_all(session: nox.Session) -> None:
 def faults(session: nox.Session) -> None:
     """Break networks and servers: every fault test, then the figures in one table, each within its bound."""
     killed = ("tests/test_projections_killed.py", "tests/test_projections_cli.py")
-    pytest(session, "tests/faults", *killed, options=("-m", ""))
+    pytest(session, "tests/faults", "tests/sources", *killed, options=("-m", ""))
     session.run("python", "-P", "-m", "tests.faults.figures", "--check")
 
 

@@ -258,27 +258,27 @@ from pgdual.aio import db, close_all
 async def main():
     await db.execute("create table held (a int)")
     await asyncio.gather(*(db.fetch("select pg_sleep(0.1)") for _ in range(3)))
-    for _ in range(5):
-        await db.fetchval("select 1 as r")
-        await db.execute("insert into held values ($1)", 0)
-    seen = []
+    await db.execute("insert into held values ($1)", 0)
+    children = []
     async def insert():
         await db.fetchval("select 1 as r")
-        seen.append(db._fleet.joined is not None)
         await db.execute("insert into held values ($1)", 1)
     async def fork():
         await db.fetchval("select 1 as r")
-        pid = os.fork()
-        if not pid:
-            raise SystemExit(0)
-        while os.waitpid(pid, os.WNOHANG) == (0, 0):
-            await asyncio.sleep(0.01)
-    tasks = [asyncio.ensure_future(one()) for one in (insert, fork)]
-    await asyncio.sleep(0)
-    time.sleep(0.05)
-    await asyncio.gather(*tasks)
-    assert seen == [True]
-    assert await db.fetchval("select count(*) from held where a = 1") == 1
+        if db._fleet.joined:  # the other's
+            children.append(os.fork())
+            if not children[-1]:
+                raise SystemExit(0)
+    inserted = 0
+    while not children:
+        tasks = [asyncio.ensure_future(one()) for one in (insert, fork)]
+        await asyncio.sleep(0)
+        time.sleep(0.02)
+        await asyncio.gather(*tasks)
+        inserted += 1
+    while os.waitpid(children[0], os.WNOHANG) == (0, 0):
+        await asyncio.sleep(0.01)
+    assert await db.fetchval("select count(*) from held where a = 1") == inserted
     await close_all()
 me = os.getpid()
 try:

@@ -147,15 +147,22 @@ def test_an_event_loop_that_has_moved_to_another_thread(main_dsn: str, vb_dsn: s
     """P1: a loop's connections are its own, in whatever thread it was when they were made."""
     script(
         """
-        from pgdual.aio import db
+        from pgdual.aio import db, close_all
         moved = asyncio.new_event_loop()
-        async def ask(number):
-            return await db.fetchval("select $1::int", number)
+        async def ask(number, leave=False):
+            try:
+                return await db.fetchval("select $1::int", number)
+            finally:
+                if leave:
+                    await close_all()
         assert moved.run_until_complete(ask(1)) == 1
-        threading.Thread(target=moved.run_forever, daemon=True).start()
+        thread = threading.Thread(target=moved.run_forever)
+        thread.start()
         assert asyncio.run(ask(2)) == 2
-        assert asyncio.run_coroutine_threadsafe(ask(3), moved).result(5) == 3
+        assert asyncio.run_coroutine_threadsafe(ask(3, leave=True), moved).result(5) == 3
         moved.call_soon_threadsafe(moved.stop)
+        thread.join()
+        moved.close()
         """,
         main_dsn,
         vb_dsn,

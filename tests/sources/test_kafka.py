@@ -161,6 +161,7 @@ async def test_undone_is_read_again(
     assert outside(main_dsn, ORDER) == [(f"a{n}", list(range(1, 9))) for n in range(6)]
 
 
+@pytest.mark.slow  # the mock takes a whole session's time for each change of hands
 async def test_partitions_are_divided(
     main_dsn: str,
     db: AsyncDB,
@@ -185,20 +186,20 @@ async def test_partitions_are_divided(
     worker = AsyncProjectionWorker(db, registry, source)
     async with spawn(worker.run) as one, source_of(kafka) as sending:
         try:
-            await wait_until(lambda: parts(source) == 3)
+            await wait_until(lambda: parts(source) == 3, 40)
             await fill(sending, 6, range(1, 3))
             async with source_of(kafka) as other:
                 second = AsyncProjectionWorker(db, registry, other)
                 async with spawn(second.run) as running:
                     await fill(sending, 6, range(3, 6))
-                    await wait_until(lambda: (parts(source), parts(other)) in {(1, 2), (2, 1)})
+                    await wait_until(lambda: (parts(source), parts(other)) in {(1, 2), (2, 1)}, 40)
                     await fill(sending, 6, range(6, 8))
-                    await wait_until(lambda: outside(main_dsn, "select count(*) from seen") == [(42,)])
+                    await wait_until(lambda: outside(main_dsn, "select count(*) from seen") == [(42,)], 40)
                     second.stop()
                 assert running.is_done()
             await fill(sending, 6, range(8, 10))
-            await wait_until(lambda: parts(source) == 3)
-            await wait_until(lambda: outside(main_dsn, "select count(*) from seen") == [(54,)])
+            await wait_until(lambda: parts(source) == 3, 40)
+            await wait_until(lambda: outside(main_dsn, "select count(*) from seen") == [(54,)], 40)
         finally:
             worker.stop()
     assert one.is_done()
