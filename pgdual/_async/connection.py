@@ -65,8 +65,8 @@ class AsyncBounded(psycopg.AsyncConnection[Any]):
     async def settle(self, seconds: float = _HURRY) -> None:
         """End a COPY that is left open, or what else has not been answered; a wait has no limit from here.
 
-        Past *seconds* the connection is closed.
-        Ctrl-C may strike in psycopg as a COPY has begun and nobody there ends it yet (D4).
+        Past *seconds* the connection is closed. Ctrl-C may strike in psycopg as a COPY has begun and nobody
+        there ends it yet (D4).
         """
         self.until = inf
         if self.pgconn.transaction_status == TransactionStatus.ACTIVE:

@@ -259,11 +259,7 @@ class AsyncStatements:
         limit = limit_of(self.fleet, timeout)
 
         async def act(job: Job) -> Any:
-            if not self.begun:  # W2: nothing that it says tells of the wait
-                self.fleet.watch.waited(now() - job.started)
-            await self._flush(job.deadline)
-            if not is_limited and not self.fleet.pooled:
-                await self.fleet.step(self.wire, command(raised(inf)), job.deadline)
+            await self.say_before(job, is_limited)
             wire, job.deadline, self._feeder = self.wire, inf, owner()
             connection = wire.connection
             try:
@@ -280,6 +276,14 @@ class AsyncStatements:
             raise QueryTimeoutError("a part of it was not answered within the time limit", "rolled back")
 
         return await self.perform(block, Job(STATUS, statement), DEFAULT, act)
+
+    async def say_before(self, job: Job, is_limited: bool) -> None:
+        """Send what goes before the connection is lent: BEGIN, and where its limit is lifted, that."""
+        if not self.begun:  # W2: nothing that is said on it tells of the wait
+            self.fleet.watch.waited(now() - job.started)
+        await self._flush(job.deadline)
+        if not is_limited and not self.fleet.pooled:
+            await self.fleet.step(self.wire, command(raised(inf)), job.deadline)
 
     def take_pending(self) -> tuple[bytes, ...]:
         """Return the texts that go before what is sent next: BEGIN, SAVEPOINT."""

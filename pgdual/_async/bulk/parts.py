@@ -7,7 +7,6 @@ savepoint of its own, so that to stop early, which cancels it, undoes nothing el
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from math import inf
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,10 +19,9 @@ from psycopg.waiting import WAIT_R
 from pgdual._async import runtime
 from pgdual._async.call import DEFAULT, limit_of
 from pgdual._async.queries import Timeout
-from pgdual._async.runtime import CUTS, now, owner
+from pgdual._async.runtime import CUTS, owner
 from pgdual._async.statements import _regain
-from pgdual.core.backstops import raised
-from pgdual.core.job import STATUS, Job, command
+from pgdual.core.job import STATUS, Job
 from pgdual.core.statement import Statement
 from pgdual.errors import QueryTimeoutError, UsageError
 
@@ -109,11 +107,7 @@ class AsyncParts:
 
     async def _begin(self, job: Job) -> None:
         session, fleet, wire = self._session, self._session.fleet, self._session.wire
-        if not session.begun:  # W2: nothing that it says tells of the wait
-            fleet.watch.waited(now() - job.started)
-        await session._flush(job.deadline)
-        if not fleet.pooled:
-            await fleet.step(wire, command(raised(inf)), job.deadline)
+        await session.say_before(job, is_limited=False)
         session._feeder = owner()
         connection = self._connection = wire.connection
         try:

@@ -8,7 +8,6 @@ savepoint of its own, so that to stop early, which cancels it, undoes nothing el
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from math import inf
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,10 +20,9 @@ from psycopg.waiting import WAIT_R
 from pgdual._sync import runtime
 from pgdual._sync.call import DEFAULT, limit_of
 from pgdual._sync.queries import Timeout
-from pgdual._sync.runtime import CUTS, now, owner
+from pgdual._sync.runtime import CUTS, owner
 from pgdual._sync.statements import _regain
-from pgdual.core.backstops import raised
-from pgdual.core.job import STATUS, Job, command
+from pgdual.core.job import STATUS, Job
 from pgdual.core.statement import Statement
 from pgdual.errors import QueryTimeoutError, UsageError
 
@@ -110,11 +108,7 @@ class Parts:
 
     def _begin(self, job: Job) -> None:
         session, fleet, wire = self._session, self._session.fleet, self._session.wire
-        if not session.begun:  # W2: nothing that it says tells of the wait
-            fleet.watch.waited(now() - job.started)
-        session._flush(job.deadline)
-        if not fleet.pooled:
-            fleet.step(wire, command(raised(inf)), job.deadline)
+        session.say_before(job, is_limited=False)
         session._feeder = owner()
         connection = self._connection = wire.connection
         try:
