@@ -1,7 +1,8 @@
-"""Builds pgdual/core/_named.c into the wheel, or into the tree of an editable install, given a compiler.
+"""Builds what of pgdual can be compiled, given a compiler: a Record's `row["x"]`, and the hot path.
 
-Without one, on another interpreter than CPython, or with PGDUAL_PURE=1 the wheel is pure Python: named.py
-does the same. One build serves every supported Python, for it keeps to the stable ABI.
+The first is `_named.c`, and named.py does the same. The second are the modules that pyproject.toml names,
+which mypyc compiles as they stand: without it they run as the Python that they are. An editable install has
+them so, for there what was edited is to be what runs. With PGDUAL_PURE=1 nothing is compiled.
 """
 
 from __future__ import annotations
@@ -22,39 +23,62 @@ SOURCE = "pgdual/core/_named.c"
 
 
 class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
-    """Adds the compiled file, if it can be had."""
+    """Adds the compiled files, if they can be had."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and tell the wheel what it holds."""
         self.work = Path(tempfile.mkdtemp())
-        place = Path(self.root, SOURCE).parent
-        built = None if os.environ.get("PGDUAL_PURE") else compiled(self.root, self.work)
-        if version == "editable":
+        is_editable = version == "editable"
+        if is_editable:
+            place = Path(self.root, SOURCE).parent
             for old in (*place.glob("_named*.so"), *place.glob("_named*.pyd")):
                 old.unlink()
-        if built is None:
-            self.app.display_info("without the C part of Record")
-        elif version == "editable":
-            shutil.copy(built, place)
+        built = self._built([] if is_editable else self.config["mypyc"])
+        if not built:
+            self.app.display_info("nothing of it is compiled")
+        elif is_editable:
+            for name, path in built.items():
+                shutil.copy(path, Path(self.root, name))
         else:
             platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+            python = f"cp{sys.version_info.major}{sys.version_info.minor}"
             build_data["pure_python"] = False
-            build_data["tag"] = f"cp311-abi3-{platform}"
-            build_data["force_include"][str(built)] = f"pgdual/core/{built.name}"
+            build_data["tag"] = f"{python}-{python}-{platform}"
+            build_data["force_include"] |= {str(path): name for name, path in built.items()}
+
+    def _built(self, modules: list[str]) -> dict[str, Path]:
+        if os.environ.get("PGDUAL_PURE") or sys.implementation.name != "cpython":
+            return {}
+        try:
+            return compiled(self.root, modules, self.work)
+        except (Exception, SystemExit) as reason:  # no compiler; mypyc leaves with an exit of its own
+            self.app.display_warning(f"not compiled: {reason}")
+            return {}
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Clean up, now that the wheel is made."""
         shutil.rmtree(self.work)
 
 
-def compiled(root: str, work: Path) -> Path | None:
-    """Return the file that was built in *work*, or None if it could not be."""
-    if sys.implementation.name != "cpython":
-        return None
-    extension = Extension("_named", [str(Path(root, SOURCE))], py_limited_api=True, optional=True)
-    command = build_ext(Distribution({"ext_modules": [extension]}))
-    command.build_lib, command.build_temp = str(work), str(work)
+def compiled(root: str, modules: list[str], work: Path) -> dict[str, Path]:
+    """Return the files that were built in *work*, all of them, by their names in the wheel."""
+    named = "pgdual.core._named"
+    extensions = [Extension(named, [str(Path(root, SOURCE))], py_limited_api=True)]
+    if modules:
+        from mypyc.build import mypycify  # noqa: PLC0415  # what is edited in place needs no mypyc
+
+        # What else is installed is not looked at: in each build the same is known, and the same comes of it.
+        options = [
+            "--config-file=",
+            "--ignore-missing-imports",
+            "--follow-imports=silent",
+            "--no-site-packages",
+        ]
+        options.append(f"--cache-dir={work / 'mypy'}")
+        extensions += mypycify([*options, *modules], target_dir=str(work / "c"), group_name="pgdual")
+    command = build_ext(Distribution({"ext_modules": extensions}))
+    command.build_lib, command.build_temp = str(work / "lib"), str(work / "temp")
     command.ensure_finalized()
     command.run()
-    built = Path(command.get_ext_fullpath("_named"))
-    return built if built.exists() else None
+    paths = [Path(command.get_ext_fullpath(one.name)) for one in extensions]
+    return {path.relative_to(work / "lib").as_posix(): path for path in paths}

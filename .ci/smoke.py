@@ -12,6 +12,7 @@ from importlib.resources import files
 
 import pgdual
 from pgdual.aio import AsyncClient, Record
+from pgdual.core import pipeline
 from pgdual.embedded import Postgres
 from pgdual.settings import DatabaseSettings, Settings
 from pgdual.sync import Client, run_schema_from_file
@@ -38,10 +39,11 @@ async def asynchronous(settings: Settings) -> None:
 
 
 def language() -> str:
-    """Return what a Record's [] is written in: C, in the wheels that are not pure Python."""
+    """Return what it runs as: compiled, in the wheels that are not pure Python."""
     is_pure = "Root-Is-Purelib: true" in str(distribution("pgdual").read_text("WHEEL"))
     assert Record.__bases__[0].__module__ == ("pgdual.core.named" if is_pure else "pgdual.core._named")
-    return "Python" if is_pure else "C"
+    assert str(pipeline.__file__).endswith(".py") is is_pure, pipeline.__file__
+    return "pure Python" if is_pure else "compiled"
 
 
 def main() -> None:
@@ -52,7 +54,7 @@ def main() -> None:
         number = blocking(settings)
         asyncio.run(asynchronous(settings))
     python = ".".join(map(str, sys.version_info[:3]))
-    what = f"pgdual {version('pgdual')}, Record in {language()}"
+    what = f"pgdual {version('pgdual')}, {language()}"
     sys.stdout.write(f"{what}, on Python {python} and PostgreSQL {number}\n")
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import psycopg
 from psycopg import pq
 
+from pgdual.core import pipeline
+
 PACKAGES = (
     "pgdual",
     "psycopg",
@@ -32,7 +34,13 @@ def describe(dsn: str) -> dict[str, str]:
         "postgresql": _server(dsn),
         "libpq": f"{pq.version() // 10_000}.{pq.version() % 10_000} (psycopg's, {pq.__impl__})",
         **versions,
+        "pgdual": f"{versions['pgdual']}, {_core()}",
     }
+
+
+def _core() -> str:
+    """Return what pgdual's hot path runs as: users install it compiled, a source tree is Python."""
+    return "its core in Python" if str(pipeline.__file__).endswith(".py") else "its core compiled"
 
 
 def _version(package: str) -> str:

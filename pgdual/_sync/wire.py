@@ -39,13 +39,6 @@ _READ = Kind.READ
 _READABLE = select.POLLIN | select.POLLERR | select.POLLHUP
 
 
-class ThreadsPipeline(Pipeline):
-    """A pipeline whose thread keeps the interpreter's lock while it looks for results."""
-
-    __slots__ = ()
-    is_busy = staticmethod(is_busy)
-
-
 class Wire:
     """A connection and the job on it; what `core.lanes` calls a lane."""
 
@@ -77,7 +70,8 @@ class Wire:
 
     def __init__(self, connection: Any, fleet: Any, retire_at: float) -> None:
         self.connection = connection
-        self.pipeline = ThreadsPipeline(connection, fleet.types, unnamed=fleet.unnamed, pooled=fleet.pooled)
+        self.pipeline = Pipeline(connection, fleet.types, unnamed=fleet.unnamed, pooled=fleet.pooled)
+        self.pipeline.is_busy = is_busy  # it keeps the interpreter's lock while it looks
         self.retire_at = retire_at
         self.generation = fleet.breaker.generation
         self.load = 0

@@ -27,7 +27,7 @@ class Job:
 
     # Defaults live on the class: a call sets the few that differ, which is cheaper than twenty slots.
     shape: Any = None
-    column: int | str = 0
+    column: Any = 0  # a position, a name, or `rows.RESULT`
     prelude: tuple[bytes, ...] = ()
     text = b""
     feed: Iterable[Sequence[Any]] = ()  # the rows of an executemany
@@ -44,6 +44,7 @@ class Job:
     closes: Sequence[bytes] = ()  # prepared statements that its group closes
     lost = False  # the connection went before it was answered
     losses = 0  # how many connections went while it was on them
+    told = False  # to whoever watches the calls of users
     placed: bool = False  # it counts in its wire's load
     abandoned = False  # nobody waits for its answer
     in_doubt = False  # an earlier try was sent and not answered, and was no READ
@@ -65,7 +66,7 @@ class Job:
     comment = b""  # that goes to the server with the text, and is no part of the statement's name
     label: str | None = None  # what the user calls it, who has it counted apart
 
-    def __init__(self, want: int, statement: Statement, arguments: Sequence[Any] = ()) -> None:
+    def __init__(self, want: int, statement: Any, arguments: Sequence[Any] = ()) -> None:
         self.want = want
         self.statement = statement
         self.arguments = arguments
@@ -98,7 +99,7 @@ class Job:
         try:
             self.buffers, self.formats = plan.encode(arguments)
         except Exception as error:
-            raise refusal(types, plans.types, arguments, plan, error) from error
+            raise refusal(types, plans.types, arguments, plan, error)  # noqa: B904 - its cause is set
 
 
 def plan_of(statement: Statement, plans: Plans, classes: tuple[type, ...], types: Types) -> Any:
@@ -125,7 +126,7 @@ def encoded(plan: Any, plans: Plans, arguments: Sequence[Any], types: Types) -> 
     try:
         return plan.encode(arguments)
     except Exception as error:
-        raise refusal(types, plans.types, arguments, plan, error) from error
+        raise refusal(types, plans.types, arguments, plan, error)  # noqa: B904
 
 
 # What stands for a statement in a job that has none: one of pgdual's own commands.

@@ -49,28 +49,6 @@ class Waiter(Protocol):
         ...
 
 
-class Line(deque[Any]):
-    """The calls that wait, in order, and how many of them want a wire alone."""
-
-    alone: int = 0
-
-    def append(self, waiter: Any) -> None:
-        """Put *waiter* last."""
-        super().append(waiter)
-        self.alone += waiter.alone
-
-    def popleft(self) -> Any:
-        """Take the first out of line."""
-        waiter = super().popleft()
-        self.alone -= waiter.alone
-        return waiter
-
-    def remove(self, waiter: Any) -> None:
-        """Take *waiter* out of line."""
-        super().remove(waiter)
-        self.alone -= waiter.alone
-
-
 class Lanes:
     """The wires of one pool: which are idle, which is current, and who waits."""
 
@@ -80,7 +58,8 @@ class Lanes:
         self.depth = depth  # calls that may share a lane (L5); 1 where lanes are not shared
         self.wires: list[Any] = []
         self.idle: dict[Any, None] = {}
-        self.waiting: Line = Line()
+        self.waiting: deque[Any] = deque()
+        self._alone = 0  # of the calls in `waiting` want a wire alone
         self.current: Any = None
         self.held_back: deque[Any] = deque()  # slow READs over their share, in order
         self._slow = 0  # slow READs that have a wire or stand in `waiting`
@@ -120,7 +99,7 @@ class Lanes:
     def _in_line(self) -> bool:
         # Served in order: a read does not pass a read that waits; one that waits for a wire alone has
         # a lane closing for it.
-        return len(self.waiting) > self.waiting.alone
+        return len(self.waiting) > self._alone
 
     def _next_lane(self) -> Any:
         lane = None if self.waiting else self._pop_idle(read_only=True)
@@ -184,8 +163,17 @@ class Lanes:
             self.held_back.append(waiter)
             self._let_in()
         else:
-            self.waiting.append(waiter)
+            self._stand(waiter)
             self._close_lanes()
+
+    def _stand(self, waiter: Any) -> None:
+        self.waiting.append(waiter)
+        self._alone += waiter.alone
+
+    def _next(self) -> Any:
+        waiter = self.waiting.popleft()
+        self._alone -= waiter.alone
+        return waiter
 
     def leave(self, waiter: Any) -> None:
         """Take *waiter* out of line: it gave up."""
@@ -193,6 +181,7 @@ class Lanes:
             self.held_back.remove(waiter)
         elif waiter in self.waiting:
             self.waiting.remove(waiter)
+            self._alone -= waiter.alone
             self._let_out(waiter)
         self._open_lanes()
 
@@ -201,7 +190,7 @@ class Lanes:
         found = [*self.waiting, *self.held_back]
         self.held_back.clear()
         while self.waiting:
-            self._let_out(self.waiting.popleft())
+            self._let_out(self._next())
         self._open_lanes()
         return found
 
@@ -225,7 +214,7 @@ class Lanes:
     def _let_in(self) -> None:
         while self.held_back and not self._is_full_of_slow:
             self._slow += 1
-            self.waiting.append(self.held_back.popleft())
+            self._stand(self.held_back.popleft())
         self._close_lanes()
 
     def _let_out(self, holder: Any) -> None:
@@ -252,7 +241,7 @@ class Lanes:
     def _close_lanes(self) -> None:
         # L5: one lane drains for each call that waits for a wire alone. Called whenever one more waits, a
         # lane becomes joinable or a closing one is gone.
-        while self._closing < self.waiting.alone and self.depth > 1:
+        while self._closing < self._alone and self.depth > 1:
             lane = self._least_loaded(self.depth + 1)
             if lane is None:
                 return
@@ -264,7 +253,7 @@ class Lanes:
     def _open_lanes(self) -> None:
         # Called whenever one less waits for a wire alone.
         for wire in self.wires:
-            if self._closing <= self.waiting.alone:
+            if self._closing <= self._alone:
                 return
             if wire.closing:
                 self._reopen(wire)
@@ -293,7 +282,7 @@ class Lanes:
             return
         while wire.load < self.depth and self.waiting and not self.waiting[0].alone:
             wire.load += 1
-            if not self.waiting.popleft().give(wire):
+            if not self._next().give(wire):
                 wire.load -= 1
 
     def offer(self, wire: Any, now: float) -> None:
@@ -318,7 +307,7 @@ class Lanes:
             wire.load = 1
             wire.alone = waiter.alone or not wire.read_only or self.depth == 1
             given = waiter.give(wire)
-            self.waiting.popleft()  # not before: who is out of line and was given nothing waits in vain
+            self._next()  # not before: who is out of line and was given nothing waits in vain
             if given and waiter.slow:
                 wire.slow = True
             else:

@@ -50,9 +50,6 @@ _CACHED_PLAN = "RevalidateCachedQuery"
 class Results:
     """The receiving half of a pipeline."""
 
-    is_busy: Callable[[Any], Any] = staticmethod(AnyPGconn.is_busy)
-    """Says whether a result would have to be waited for; a wire may know a better way to ask."""
-
     __slots__ = (
         "_connection",
         "_context",
@@ -60,6 +57,7 @@ class Results:
         "_partial",
         "_types",
         "_zone",
+        "is_busy",
         "lost",
         "owed",
         "pgconn",
@@ -73,6 +71,8 @@ class Results:
         self._types = types
         self.pgconn: PGconn = connection.pgconn
         self.unnamed: bool = unnamed
+        # Says whether a result would have to be waited for; a wire may know a better way to ask.
+        self.is_busy: Callable[[Any], Any] = AnyPGconn.is_busy
         self.owed: deque[Job] = deque()
         self.lost: Exception | None = None
         self.swollen: bool = False  # libpq's buffers have grown, and never shrink

@@ -11,10 +11,10 @@ text, so that a value is a str, never raw bytes (Q6).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from types import NoneType
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 from psycopg.abc import Dumper, Transformer
@@ -45,32 +45,9 @@ from .natives import (
     native_way,
 )
 from .nested import Array, Composite, MultirangeText, RangeText, check_bounds
+from .plan import Convert, Plan
 
 BINARY = Format.BINARY
-
-Convert = Callable[[Any], tuple[Any, int]]
-
-
-class Plan(NamedTuple):
-    """How one combination of argument classes is dumped for one list of parameter types."""
-
-    transformer: Transformer
-    py_formats: list[PyFormat]
-    formats: list[int]
-    bounds: tuple[tuple[int, int, int], ...]
-    converters: tuple[tuple[int, Convert], ...]
-
-    def encode(self, arguments: Sequence[Any]) -> tuple[Sequence[Any], list[int]]:
-        """Return the parameters' bytes (None for NULL) and their formats."""
-        for position, low, high in self.bounds:
-            if not low <= arguments[position] <= high:
-                raise OverflowError(f"{arguments[position]} is not between {low} and {high}")
-        if not self.converters:
-            return self.transformer.dump_sequence(arguments, self.py_formats), self.formats
-        values, formats = list(arguments), list(self.formats)
-        for position, convert in self.converters:
-            values[position], formats[position] = convert(values[position])
-        return self.transformer.dump_sequence(values, self.py_formats), formats
 
 
 class _Slots(AdaptersMap):
@@ -330,7 +307,15 @@ _PSYCOPG = {"psycopg", "psycopg_binary", "psycopg_c", "pgdual"}
 def refusal(
     types: Types, oids: Sequence[int], arguments: Sequence[Any], plan: Plan, error: Exception
 ) -> UsageError:
-    """Return the error that names the argument which could not be dumped."""
+    """Return the error that names the argument which could not be dumped, for *error*."""
+    refused = UsageError(_why_refused(types, oids, arguments, plan, error))
+    refused.__cause__ = error  # mypyc, which compiles those who raise it, passes over `from`
+    return refused
+
+
+def _why_refused(
+    types: Types, oids: Sequence[int], arguments: Sequence[Any], plan: Plan, error: Exception
+) -> str:
     for position, (value, oid) in enumerate(zip(arguments, oids, strict=False)):
         try:
             _encode_one(plan, position, value, len(arguments))
@@ -339,11 +324,11 @@ def refusal(
             limits = types.limits(oid)
             if isinstance(cause, OverflowError) and limits is not None:
                 said = f"{value} is not between {limits[0]} and {limits[1]}"
-            return UsageError(
+            return (
                 f"argument ${position + 1} ({type(value).__name__}) cannot be sent as {types.name(oid)}: "
                 f"{said}{types.hint(oid)}"
             )
-    return UsageError(f"the arguments cannot be sent: {error}")
+    return f"the arguments cannot be sent: {error}"
 
 
 def _encode_one(plan: Plan, position: int, value: Any, count: int) -> None:
@@ -351,4 +336,4 @@ def _encode_one(plan: Plan, position: int, value: Any, count: int) -> None:
     alone[position] = value
     bounds = tuple(bound for bound in plan.bounds if bound[0] == position)
     converters = tuple(item for item in plan.converters if item[0] == position)
-    plan._replace(bounds=bounds, converters=converters).encode(alone)
+    Plan(plan.transformer, plan.py_formats, plan.formats, bounds, converters).encode(alone)

@@ -75,7 +75,7 @@ class Faces:
 
     def _async_run(self, original: Any) -> Any:
         async def run(target: Any, job: Any, timeout: Any) -> Any:
-            if "told" in job.__dict__:
+            if job.told:
                 return await original(target, job, timeout)
             begun = self._begun(target, job)
             try:
@@ -90,7 +90,7 @@ class Faces:
 
     def _run(self, original: Any) -> Any:
         def run(target: Any, job: Any, timeout: Any) -> Any:
-            if "told" in job.__dict__:
+            if job.told:
                 return original(target, job, timeout)
             begun = self._begun(target, job)
             try:

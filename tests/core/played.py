@@ -76,10 +76,11 @@ class Connection:
         self.pgconn = pgconn
 
 
-class Checked(Pipeline):
-    """A pipeline over a played connection."""
-
-    is_busy = staticmethod(lambda pgconn: pgconn.is_busy())
+def checked(connection, types, unnamed=False):
+    """Return a pipeline over a played connection."""
+    pipeline = Pipeline(connection, types, unnamed=unnamed, pooled=False)
+    pipeline.is_busy = lambda pgconn: pgconn.is_busy()
+    return pipeline
 
 
 class Tape:

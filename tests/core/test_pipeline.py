@@ -15,7 +15,7 @@ from pgdual.core.statement import Statement
 from pgdual.core.types import Types
 from pgdual.errors import ClientClosedError, QueryTimeoutError, UsageError
 
-from .played import Checked, Connection, Tape
+from .played import Connection, Tape, checked
 
 INT4, TEXT, FLOAT8 = 23, 25, 701  # from pg_type
 
@@ -93,7 +93,7 @@ def tape():
 
 @pytest.fixture
 def pipeline(tape, types):
-    return Checked(Connection(tape), types, unnamed=False, pooled=False)
+    return checked(Connection(tape), types)
 
 
 def test_what_is_owed_is_lost_with_the_connection(pipeline):
@@ -372,7 +372,7 @@ def test_a_held_job_leaves_with_the_next_flush(monkeypatch, types):
     """L1: its Sync is queued, and not sent, so that what comes after it can leave together with it."""
     tape, synced = Tape(), []
     monkeypatch.setattr("pgdual.core.pipeline.send_sync", synced.append)
-    pipeline = Checked(Connection(tape), types, unnamed=False, pooled=False)
+    pipeline = checked(Connection(tape), types)
     pipeline.holds = True
     pipeline.send(Job(ROWS, insert()))
     assert synced == [tape]

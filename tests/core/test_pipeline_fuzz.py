@@ -24,7 +24,7 @@ from pgdual.core.statement import Statement
 from pgdual.core.types import Types
 from pgdual.errors import UsageError
 
-from .played import Checked, Connection, Result, Rows
+from .played import Connection, Result, Rows, checked
 
 ALONE = {SCRIPT, MANY}
 MANY_ROWS = 4  # stands for LARGE, so that a few rows are many
@@ -249,7 +249,7 @@ class Drive:
         self.draw = draw
         self.server = Played(draw, rows)
         connection = Connection(self.server)
-        self.pipeline = Checked(connection, TYPES, unnamed=unnamed, pooled=False)
+        self.pipeline = checked(connection, TYPES, unnamed=unnamed)
         connection.pgconn = rows.pgconn  # what loaders ask for an encoding has to be a real one
         self.statements = [Statement(f"select {number}") for number in range(4)]
         for statement in self.statements:

@@ -13,7 +13,7 @@ from pgdual.core.statement import Statement
 from pgdual.core.types import Types
 from pgdual.errors import UsageError
 
-from .played import INT8, Checked, Connection, Result, Rows, Tape
+from .played import INT8, Connection, Result, Rows, Tape, checked
 
 DATE, TSVECTOR = 1082, 3614  # from pg_type
 SYNC = Result(ExecStatus.PIPELINE_SYNC)
@@ -32,7 +32,7 @@ def tape():
 @pytest.fixture
 def pipeline(tape, rows):
     connection = Connection(tape)
-    made = Checked(connection, Types(), unnamed=False, pooled=False)
+    made = checked(connection, Types())
     connection.pgconn = rows.pgconn  # what loaders ask for an encoding has to be a real one
     return made
 
