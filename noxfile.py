@@ -147,7 +147,7 @@ def profile(session: nox.Session) -> None:
 @nox.session
 def instructions(session: nox.Session) -> None:
     """Count the machine instructions of a call under valgrind; 3 % more than were kept fail."""
-    session.install("-e", ".[bench]")
+    installed(session, "bench", "bench")
     session.run("python", "-m", "bench.instructions", *session.posargs)
 
 
