@@ -151,8 +151,8 @@ class AsyncSession(AsyncStatements):
         await self._turns.take(None, seconds)
         try:
             job.deadline = now() + seconds
+            wire = self.wire
             try:
-                wire = self.wire
                 if wire is not None and wire.settling is not None:
                     await wire.settle()
                 self._check_wire()

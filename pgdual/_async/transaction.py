@@ -132,8 +132,8 @@ class AsyncTransaction(AsyncBulk):
             SCOPE.leave(frame)
         if session is not None:
             session.cut_off(None if self._outer is None else self)
-        if self._hold is not None:
-            session.fleet.watch.let_go(self._hold)
+            if self._hold is not None:
+                session.fleet.watch.let_go(self._hold)
 
     async def abandon(self) -> None:
         """Undo a block that its `with` statement has left without a word (D4)."""

@@ -152,8 +152,8 @@ class Session(Statements):
         self._turns.take(None, seconds)
         try:
             job.deadline = now() + seconds
+            wire = self.wire
             try:
-                wire = self.wire
                 if wire is not None and wire.settling is not None:
                     wire.settle()
                 self._check_wire()

@@ -133,8 +133,8 @@ class Transaction(Bulk):
             SCOPE.leave(frame)
         if session is not None:
             session.cut_off(None if self._outer is None else self)
-        if self._hold is not None:
-            session.fleet.watch.let_go(self._hold)
+            if self._hold is not None:
+                session.fleet.watch.let_go(self._hold)
 
     def abandon(self) -> None:
         """Undo a block that its `with` statement has left without a word (D4)."""

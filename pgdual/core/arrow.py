@@ -151,7 +151,7 @@ def _numbers(values: Values, fixed: Fixed) -> Any:
     if data and (min(data) == -limit or max(data) == limit - 1):
         raise ValueError("it has an infinity, which Arrow has not")
     whole = _array(pa.int32() if fixed.code == "i" else pa.int64(), values, pa.py_buffer(data))
-    return pc.add_checked(whole, pa.scalar(fixed.epoch, whole.type)).cast(fixed.type)
+    return pc.call_function("add_checked", [whole, pa.scalar(fixed.epoch, whole.type)]).cast(fixed.type)
 
 
 def _uuids(values: Values) -> Any:
