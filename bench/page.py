@@ -97,6 +97,10 @@ def _table(rows: Iterable[Row]) -> str:
     return f"<table>{head}{''.join(map(_line, rows))}</table>"
 
 
+def _short(figure: float) -> str:
+    return f"{figure:,.0f}" if figure >= 1_000 else f"{figure:.2f}"
+
+
 def _line(row: Row) -> str:
     kind = escape(row["verdict"])
     unit = f" {escape(row['unit'])}" if row["is_difference"] else ""
@@ -104,12 +108,12 @@ def _line(row: Row) -> str:
         reached = f'<b class="{kind}">{kind}</b>'
         peer = f"{escape(row['peer'])}: {escape(row['error'][:200])}"
     else:
-        reached = f'<b class="{kind}">{row["reached"]:.2f} {kind}</b>'
-        reached += f"<small>{row['low']:.2f} to {row['high']:.2f}{unit}</small>"
+        reached = f'<b class="{kind}">{_short(row["reached"])} {kind}</b>'
+        reached += f"<small>{_short(row['low'])} to {_short(row['high'])}{unit}</small>"
         peer = escape(row["peer"]) + (", less is better" if row["lower_is_better"] else "")
     return (
         f"<tr><td>{escape(row['row'])}<td>{escape(row['work'])}<small>{peer}</small>"
-        f"<td>{row['floor']:g}{unit}<td>{row['goal']:g}{unit}<td>{reached}</tr>"
+        f"<td>{row['floor']:,g}{unit}<td>{row['goal']:,g}{unit}<td>{reached}</tr>"
     )
 
 
