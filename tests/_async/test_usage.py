@@ -236,6 +236,7 @@ async def test_a_server_that_is_silent(main_dsn: str, main_server: Postgres) -> 
         await db.execute("create table t (id int)")
         await db.fetch("select id from t")
         await db.execute("insert into t values (1)")
+        await wait_until(lambda: db.stats()["pool"]["idle"] == 3)  # one of them is for the write
         frozen = [*pids(main_dsn), main_server.pid]
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)

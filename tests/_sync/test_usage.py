@@ -237,6 +237,7 @@ def test_a_server_that_is_silent(main_dsn: str, main_server: Postgres) -> None:
         db.execute("create table t (id int)")
         db.fetch("select id from t")
         db.execute("insert into t values (1)")
+        wait_until(lambda: db.stats()["pool"]["idle"] == 3)  # one of them is for the write
         frozen = [*pids(main_dsn), main_server.pid]
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)

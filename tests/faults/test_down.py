@@ -206,7 +206,7 @@ def test_refused_and_accepted_again_blocking(blocking: DB, proxy: Proxy) -> None
 
 async def test_refused_for_too_long(proxy: Proxy, dsn: str, direct: str) -> None:
     """D1: who waits longer than the acquire clock for a server that refuses is told, and can come again."""
-    async with serving(dsn, direct, pool_timeout=1.0) as client:
+    async with serving(dsn, direct, pool_timeout=1.0, breaker_failure_threshold=50) as client:
         db = client["main"]
         for _ in range(2):
             proxy.refuse()
@@ -222,7 +222,7 @@ async def test_refused_for_too_long(proxy: Proxy, dsn: str, direct: str) -> None
 
 def test_refused_for_too_long_blocking(proxy: Proxy, dsn: str, direct: str) -> None:
     """D1: the same on the blocking face."""
-    with serving_blocking(dsn, direct, pool_timeout=1.0) as client:
+    with serving_blocking(dsn, direct, pool_timeout=1.0, breaker_failure_threshold=50) as client:
         db = client["main"]
         for _ in range(2):
             proxy.refuse()
