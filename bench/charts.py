@@ -41,6 +41,11 @@ class Ratio:
 Point = tuple[float, float, float, float]  # x, median, lower and upper quartile
 
 
+def rounded(figure: float) -> str:
+    """Return *figure* as a table has it."""
+    return f"{figure:,.0f}" if figure >= 1_000 else f"{figure:.2f}"
+
+
 def short(value: float) -> str:
     """Return *value* in three digits, as a reader says it: 1.23, 45.6, 7.9k, 1.2M."""
     for size, letter in ((1e6, "M"), (1e3, "k")):

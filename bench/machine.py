@@ -28,13 +28,13 @@ PACKAGES = (
 def describe(dsn: str) -> dict[str, str]:
     """Return what a reader needs to judge the figures, a few words each."""
     versions = {name: _version(name) for name in PACKAGES}
+    versions["pgdual"] += f", {_core()}"
     return {
         "cpu": f"{_cpu_model()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
         "python": f"{platform.python_implementation()} {platform.python_version()}, {platform.system()}",
         "postgresql": _server(dsn),
         "libpq": f"{pq.version() // 10_000}.{pq.version() % 10_000} (psycopg's, {pq.__impl__})",
         **versions,
-        "pgdual": f"{versions['pgdual']}, {_core()}",
     }
 
 

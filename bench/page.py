@@ -14,7 +14,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from bench.charts import Bar, Point, Ratio, bars, curves, ratios, short
+from bench.charts import Bar, Point, Ratio, bars, curves, ratios, rounded, short
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
@@ -97,10 +97,6 @@ def _table(rows: Iterable[Row]) -> str:
     return f"<table>{head}{''.join(map(_line, rows))}</table>"
 
 
-def _short(figure: float) -> str:
-    return f"{figure:,.0f}" if figure >= 1_000 else f"{figure:.2f}"
-
-
 def _line(row: Row) -> str:
     kind = escape(row["verdict"])
     unit = f" {escape(row['unit'])}" if row["is_difference"] else ""
@@ -108,8 +104,8 @@ def _line(row: Row) -> str:
         reached = f'<b class="{kind}">{kind}</b>'
         peer = f"{escape(row['peer'])}: {escape(row['error'][:200])}"
     else:
-        reached = f'<b class="{kind}">{_short(row["reached"])} {kind}</b>'
-        reached += f"<small>{_short(row['low'])} to {_short(row['high'])}{unit}</small>"
+        reached = f'<b class="{kind}">{rounded(row["reached"])} {kind}</b>'
+        reached += f"<small>{rounded(row['low'])} to {rounded(row['high'])}{unit}</small>"
         peer = escape(row["peer"]) + (", less is better" if row["lower_is_better"] else "")
     return (
         f"<tr><td>{escape(row['row'])}<td>{escape(row['work'])}<small>{peer}</small>"

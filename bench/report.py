@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bench import clients, peers
+from bench.charts import rounded
 from bench.harness import Plan, Result, figures
 
 SETTINGS = clients.SETTINGS | peers.SETTINGS
@@ -38,13 +39,9 @@ def line(result: Result) -> str:
         return f"{FORMAT.format(*start, *[''] * 8).rstrip()}  {result.verdict}: {result.error}"
     reached = f"{result.reached.median:.2f}", f"{result.reached.low:.2f}-{result.reached.high:.2f}"
     sides = [figures(side) for side in (result.ours, result.theirs)]
-    told = [_figure(side["figure"]) for side in sides]
-    cpus = [_figure(side["cpu_us"]) for side in sides]
+    told = [rounded(side["figure"]) for side in sides]
+    cpus = [rounded(side["cpu_us"]) for side in sides]
     return FORMAT.format(*start, *reached, *told, promise.unit, *cpus, result.verdict)
-
-
-def _figure(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1_000 else f"{value:.2f}"
 
 
 def content(machine: dict[str, str], plan: Plan, tables: Mapping[str, Sequence[Result]]) -> dict[str, Any]:

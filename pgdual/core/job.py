@@ -68,7 +68,7 @@ class Job:
 
     def __init__(self, want: int, statement: Any, arguments: Sequence[Any] = ()) -> None:
         self.want = want
-        self.statement = statement
+        self.statement = statement  # a Statement; None for one of pgdual's own commands
         self.arguments = arguments
         self.error = None  # these are read several times on the way, where a default costs more each time
         self.lead = self.rows = 0
@@ -129,13 +129,9 @@ def encoded(plan: Any, plans: Plans, arguments: Sequence[Any], types: Types) -> 
         raise refusal(types, plans.types, arguments, plan, error)  # noqa: B904
 
 
-# What stands for a statement in a job that has none: one of pgdual's own commands.
-_COMMAND: Any = None
-
-
 def command(text: bytes) -> Job:
     """Return a job that runs one of pgdual's own commands: BEGIN, COMMIT, SAVEPOINT, SET."""
-    job = Job(COMMAND, _COMMAND)
+    job = Job(COMMAND, None)
     job.text = text
     return job
 
