@@ -250,7 +250,11 @@ def test_multiprocessing(main_dsn: str, vb_dsn: str) -> None:
 
 
 def test_while_answers_are_handed_out(main_dsn: str, vb_dsn: str) -> None:
-    """P1, O1: what is held back to leave together is sent by the parent alone."""
+    """P1, O1: what is held back to leave together is sent by the parent alone, which alone hears the answers.
+
+    The child's event loop runs on for a while: as asyncio.run() ends there, it has its tasks cancelled. Its
+    epoll is the parent's, which tells it of whatever comes on the parent's connections.
+    """
     script(
         CHILD
         + """
@@ -269,6 +273,13 @@ async def main():
             children.append(os.fork())
             if not children[-1]:
                 raise SystemExit(0)
+    async def linger():
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if os.getpid() != me:
+                await asyncio.sleep(0.3)
+    lingering = asyncio.ensure_future(linger())
     inserted = 0
     while not children:
         tasks = [asyncio.ensure_future(one()) for one in (insert, fork)]
@@ -277,8 +288,13 @@ async def main():
         await asyncio.gather(*tasks)
         inserted += 1
     while os.waitpid(children[0], os.WNOHANG) == (0, 0):
-        await asyncio.sleep(0.01)
+        task = asyncio.ensure_future(db.execute("insert into held values ($1)", 1))
+        await asyncio.sleep(0)
+        time.sleep(0.02)  # the answer is there for the child to take
+        await task
+        inserted += 1
     assert await db.fetchval("select count(*) from held where a = 1") == inserted
+    lingering.cancel()
     await close_all()
 me = os.getpid()
 try:
@@ -286,6 +302,100 @@ try:
 finally:
     if os.getpid() != me:
         os._exit(0)
+""",
+        main_dsn,
+        vb_dsn,
+        PG_COMMAND_TIMEOUT="3",
+    )
+
+
+def test_while_rows_are_sent(main_dsn: str, vb_dsn: str) -> None:
+    """P1: a child that leaves an executemany by its rows undoes nothing of its parent's."""
+    script(
+        CHILD
+        + """
+from pgdual import aio, sync
+me = os.getpid()
+def rows(first):
+    for number in range(1200):
+        if number == 1000 and not (child := os.fork()):
+            raise SystemExit(0)
+        yield (first + number,)
+    assert end(child) == 0
+INSERT = "insert into sent values ($1)"
+async def main():
+    await aio.db.executemany(INSERT, rows(10_000))
+    await aio.close_all()
+try:
+    sync.db.execute("create table sent (a int primary key)")
+    sync.db.executemany(INSERT, rows(0))
+    asyncio.run(main())
+finally:
+    if os.getpid() != me:
+        os._exit(0)
+assert sync.db.fetchval("select count(*) from sent") == 2400
+sync.close_all()
+""",
+        main_dsn,
+        vb_dsn,
+        PG_COMMAND_TIMEOUT="3",
+    )
+
+
+def test_in_the_midst_of_a_call(main_dsn: str, vb_dsn: str) -> None:
+    """P1: a child forked by a signal's handler as a call waits neither cancels it nor takes its answer."""
+    script(
+        CHILD
+        + """
+from pgdual.errors import OutcomeUnknownError
+from pgdual.sync import db, close_all
+me, children = os.getpid(), []
+def fork(*_):
+    children.append(os.fork())
+    if not children[-1] and len(children) == 1:
+        raise SystemExit(0)
+signal.signal(signal.SIGALRM, fork)
+signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
+try:
+    db.execute("create table slept (a int)")
+    db.execute("insert into slept select 1 from pg_sleep(0.8)")
+except OutcomeUnknownError:
+    assert os.getpid() != me and not children[-1]  # the second child has gone on, to this end
+finally:
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    if os.getpid() != me:
+        os._exit(0)
+assert len(children) >= 2 and all(end(child) == 0 for child in children)
+assert db.fetchval("select count(*) from slept") == 1
+close_all()
+""",
+        main_dsn,
+        vb_dsn,
+    )
+
+
+def test_with_a_borrowed_connection(main_dsn: str, vb_dsn: str) -> None:
+    """P1: what a child does with psycopg's own connection does not reach the parent's session."""
+    script(
+        CHILD
+        + """
+import psycopg
+from pgdual.sync import db, close_all
+db.execute("create table lent (a int)")
+def work():
+    try:
+        borrowed.execute("insert into lent values (2)")
+    except psycopg.OperationalError:
+        pass
+    borrowed.close()
+    assert db.fetchval("select 1") == 1
+with db.connection() as borrowed:
+    with borrowed.transaction():
+        borrowed.execute("insert into lent values (1)")
+        assert end(in_child(work)) == 0
+        borrowed.execute("insert into lent values (3)")
+assert [row.a for row in db.fetch("select a from lent order by a")] == [1, 3]
+close_all()
 """,
         main_dsn,
         vb_dsn,

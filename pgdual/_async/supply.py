@@ -19,6 +19,7 @@ import psycopg
 
 from pgdual.core.breaker import Breaker
 from pgdual.core.lanes import Lanes
+from pgdual.core.libpq import unplug
 from pgdual.core.meter import Meter
 from pgdual.core.retry import Backoff, Budget
 from pgdual.core.sizing import Share
@@ -149,9 +150,13 @@ class AsyncSupply(AsyncConnector):
         return idle, list(self.lanes.wires)
 
     def abandon(self) -> None:
-        """Forget everything without touching it: a forked child must not close what its parent uses (P1)."""
+        """Forget everything: a forked child must not use, and not even close, what is its parent's (P1)."""
         self.home = None
         self.is_closed = True
+        for connection in list(self._connections):
+            unplug(connection.pgconn)
+        for wire in self.lanes.wires:
+            wire.abandon()
 
     def drop(self) -> None:
         """Close the sockets of a fleet whose event loop is dead."""
@@ -383,19 +388,3 @@ class AsyncSupply(AsyncConnector):
     def size(self) -> int:
         """How many wires there are."""
         return len(self.lanes.wires)
-
-    def figures(self) -> dict[str, int]:
-        """Return the pool's figures, the guide's among them."""
-        return {
-            "size": self.size,
-            "min_size": self.min_size,
-            "max_size": self.max_size,
-            "active": self.lanes.active,
-            "idle": len(self.lanes.idle),
-            "waiting": self.lanes.in_line,
-            "connecting": self.growing,
-        }
-
-    def __repr__(self) -> str:
-        figures = (f"{key}={value}" for key, value in self.figures().items())
-        return f"<{type(self).__name__} {self.name} {' '.join(figures)}>"

@@ -42,12 +42,6 @@ class Fleet(Recovery):
         super().__init__(*args)
         self.replaying = runtime.Lock()  # held by a transaction that was rolled back for another's sake (T5)
 
-    def abandon(self) -> None:
-        """Forget everything without touching it, what is held back for its parent above all (P1)."""
-        super().abandon()
-        if self.joined:
-            self.joined.clear()
-
     # -- taking a wire ---------------------------------------------------------------------------
 
     @critical
@@ -379,3 +373,21 @@ class Fleet(Recovery):
         floor = self._floor
         self._floor = seconds if seconds < floor else floor * 1.001
         return max(seconds - self._floor, 1e-6)
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def figures(self) -> dict[str, int]:
+        """Return the pool's figures, the guide's among them."""
+        return {
+            "size": self.size,
+            "min_size": self.min_size,
+            "max_size": self.max_size,
+            "active": self.lanes.active,
+            "idle": len(self.lanes.idle),
+            "waiting": self.lanes.in_line,
+            "connecting": self.growing,
+        }
+
+    def __repr__(self) -> str:
+        figures = (f"{key}={value}" for key, value in self.figures().items())
+        return f"<{type(self).__name__} {self.name} {' '.join(figures)}>"

@@ -155,6 +155,8 @@ class Wire:
         return self._tell(job)
 
     def _undo_many(self, job: Job, texts: Sequence[bytes], is_patient: bool) -> None:
+        if self.dead:
+            return
         if is_patient:
             self._finish_many(job, texts)
             return
@@ -208,6 +210,8 @@ class Wire:
 
     def _cancel(self, job: Job, patience: float) -> None:
         # D5: the cancel connection has closed and one more Sync came back before anyone has the wire.
+        if self.dead:
+            return
         job.deadline = now() + patience
         owed, poll = self.pipeline.owed, self._poll
         try:
@@ -321,6 +325,12 @@ class Wire:
         shut_down(self.connection.pgconn)  # another thread may be polling the socket
         self.connection.pgconn.finish()
         self._fleet.lost(self, is_incident(error, jobs))
+
+    def abandon(self) -> None:
+        """Be lost without a word: in a forked child, what is under way here is its parent's (P1)."""
+        self.dead = True
+        self.pipeline.lost = psycopg.OperationalError("the process was forked; this is its parent's")
+        self.pipeline.lose()
 
     def speaks(self) -> bool:
         """Return whether the server has said something to an idle connection, as a rule that it ends (O3)."""

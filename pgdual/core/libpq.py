@@ -127,3 +127,18 @@ def shut_down(pgconn: Any) -> None:
             twin.shutdown(socket.SHUT_RDWR)
     except (OSError, psycopg.OperationalError):
         return  # it is closed already
+
+
+def unplug(pgconn: Any) -> None:
+    """Have the socket of *pgconn* lead nowhere in this process; in another one that shares it, it goes on.
+
+    What is sent from here on is lost, what comes is not taken, and to close it tells the server nothing: in
+    a forked child, that no code can touch what is its parent's (P1).
+    """
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    try:
+        os.dup2(nowhere, pgconn.socket, inheritable=False)
+    except psycopg.OperationalError:
+        return  # it is closed already
+    finally:
+        os.close(nowhere)
