@@ -14,7 +14,8 @@ import psycopg
 
 from pgdual.core.backstops import LIFTED, can_be_grouped, put_down, raised
 from pgdual.core.job import DESCRIBE, SCRIPT, Job, command
-from pgdual.core.lanes import WINDOW, learn
+from pgdual.core.lanes import WINDOW
+from pgdual.core.service import LEAST, learn
 from pgdual.core.statement import Kind, Statement, check_single
 from pgdual.core.verdict import Verdict
 from pgdual.errors import CircuitOpenError, ClientClosedError, PoolTimeoutError
@@ -220,7 +221,7 @@ class AsyncFleet(AsyncRecovery):
 
     async def step(self, wire: Any, job: Job, deadline: float) -> Any:
         """Run a job of pgdual's own on a wire that is held."""
-        job.deadline = deadline
+        job.deadline, job.sent = deadline, now()
         try:
             return await wire.answer(job)
         except INTERRUPTS:
@@ -353,8 +354,12 @@ class AsyncFleet(AsyncRecovery):
             return
         wire.release()
 
-    def measure(self, wire: Any, job: Job, begun: float, spent: float, lone: bool) -> None:
-        """Count an answered call whose turn on *wire* began at *begun* and took *spent* seconds."""
+    def measure(self, wire: Any, job: Job, begun: float, spent: float, taken: float) -> None:
+        """Count an answered call whose turn on *wire* began at *begun* and took *spent* seconds.
+
+        Args:
+            taken: Seconds of these that the server had, as far as that is known.
+        """
         statement = job.statement
         is_read = statement.kind is _READ
         wait = begun - job.started
@@ -362,16 +367,20 @@ class AsyncFleet(AsyncRecovery):
         if wait + spent > self.look_after or job.label is not None:
             self.watch.look(job, wait, spent)
         if is_read:
-            statement.service = learn(statement.service, self._beyond_floor(spent) if lone else spent)
+            statement.service = learn(statement.service, taken)
             wire.backlog -= job.service
         else:
             statement.service = learn(statement.service, spent)  # for who looks at the slowest ones
 
-    def _beyond_floor(self, seconds: float) -> float:
-        # What a lone answer took beyond the quickest one: the network's part is not the text's.
-        floor = self._floor
-        self._floor = seconds if seconds < floor else floor * 1.001
-        return max(seconds - self._floor, 1e-6)
+    def beyond_floor(self, spent: float, taken: float) -> float:
+        """Return what a lone answer took beyond the quickest one: the network's part is not the text's.
+
+        Args:
+            spent: Seconds until it was read.
+            taken: Seconds of these that the server had, as far as that is known.
+        """
+        self._floor = min(spent, self._floor * 1.001)
+        return max(taken - self._floor, LEAST)
 
     # -- looking ---------------------------------------------------------------------------------
 

@@ -15,13 +15,14 @@ from itertools import islice
 from math import inf
 from time import monotonic as now
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import psycopg
 
 from pgdual.core.job import COMMAND, STATUS, Job
-from pgdual.core.lanes import split
 from pgdual.core.pipeline import Pipeline, check_returned, in_parts, is_incident
 from pgdual.core.results import IDLE
+from pgdual.core.service import Pulse, split
 from pgdual.errors import QueryTimeoutError
 
 from .answer import Answer, LateAnswer, give
@@ -32,14 +33,15 @@ from .runtime import GRACE, within
 HELD = 16
 FRESH = 0.001  # seconds for which an answer shows that the server is there
 BATCH = 500  # rows of an executemany between two looks at the socket; source: bench row 11
+_PULSES: WeakKeyDictionary[Any, Pulse] = WeakKeyDictionary()
 
 
 class Wire(Deadlines):
     """A connection and the jobs on it; what `core.lanes` calls a lane."""
 
     __slots__ = (
-        "_fd", "_held", "_last", "_poll", "_reading", "_writing", "backlog", "charged", "closing",
-        "dirty", "generation", "holder", "idle_since", "read_only", "retire_at", "slow",
+        "_fd", "_held", "_last", "_poll", "_pulse", "_reading", "_turn", "_writing", "backlog", "charged",
+        "closing", "dirty", "generation", "holder", "idle_since", "read_only", "retire_at", "slow",
     )  # fmt: skip
 
     def __init__(self, connection: Any, fleet: Any, retire_at: float) -> None:
@@ -56,6 +58,7 @@ class Wire(Deadlines):
         self.quarantined, self.settling = -1.0, None
         self._watch, self._timer = inf, None
         self._reading = self._writing = False
+        self._pulse, self._turn = _pulse_of(self._loop), 0
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
         self._watch_socket()
@@ -187,7 +190,8 @@ class Wire(Deadlines):
     # -- receiving -------------------------------------------------------------------------------
 
     def _on_readable(self) -> None:
-        pipeline = self.pipeline
+        pipeline, pulse = self.pipeline, self._pulse
+        self._turn = pulse.wake(self._turn, now())
         finished = pipeline.receive()
         if finished:
             self._tell(finished)
@@ -196,23 +200,27 @@ class Wire(Deadlines):
                 self._start_cancel(owed[0])  # nobody wants what has its turn now
         if pipeline.lost is not None:
             self.lose(pipeline.lost)
+        pulse.rested = now()
 
     def _tell(self, finished: list[Job]) -> None:
         moment, last, fleet = now(), self._last, self._fleet
         self._last = moment
         first, count = finished[0], len(finished)
-        lone = first.sent >= last
-        begun = first.sent if lone else last
+        is_lone = first.sent >= last
+        begun = first.sent if is_lone else last
+        spent, taken = moment - begun, self._pulse.spent(begun)
+        if is_lone:
+            taken = fleet.beyond_floor(spent, taken)
         if count == 1:
             if first.want <= STATUS:
-                fleet.measure(self, first, begun, moment - begun, lone)
+                fleet.measure(self, first, begun, spent, taken)
             elif first.want > COMMAND:
                 fleet.watch.look_at_many(first, moment - first.sent)
             placed: int = first.placed
             if placed:
                 first.placed = False
         else:
-            placed = self._tell_many(finished, begun, *split(finished, moment - begun), lone)
+            placed = self._tell_many(finished, begun, split(finished, spent), split(finished, taken))
         if fleet.breaker.failures:
             fleet.breaker.succeed()
         if placed and fleet.answered(self, placed, moment):
@@ -223,17 +231,18 @@ class Wire(Deadlines):
         else:
             self._hand_out(iter(finished))
 
-    def _tell_many(self, finished: list[Job], begun: float, spent: float, step: float, lone: bool) -> int:
-        placed = 0
+    def _tell_many(
+        self, finished: list[Job], begun: float, parts: tuple[float, float], takes: tuple[float, float]
+    ) -> int:
+        placed, (spent, step), (taken, other) = 0, parts, takes
         for job in finished:
             placed += job.placed
             job.placed = False
             if job.want <= STATUS:
-                self._fleet.measure(self, job, begun, spent, lone)
-                lone = False
+                self._fleet.measure(self, job, begun, spent, taken)
             elif job.want > COMMAND:
                 self._fleet.watch.look_at_many(job, self._last - job.sent)
-            begun, spent = begun + spent, step
+            begun, spent, taken = begun + spent, step, other
         return placed
 
     def _hand_out(self, finished: Iterator[Job]) -> None:
@@ -332,3 +341,10 @@ class Wire(Deadlines):
         await self._fleet.renew(await self.lend())
         self.read_only = self.dirty = False
         self.attach()
+
+
+def _pulse_of(loop: Any) -> Pulse:
+    pulse = _PULSES.get(loop)
+    if pulse is None:
+        pulse = _PULSES[loop] = Pulse()
+    return pulse

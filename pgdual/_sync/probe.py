@@ -84,6 +84,9 @@ class _Beside:
     def answered(self, *_: Any) -> bool:
         return False
 
+    def beyond_floor(self, spent: float, _: float) -> float:
+        return spent
+
     def measure(self, *_: Any) -> None:
         pass
 

@@ -17,9 +17,9 @@ from typing import Any
 import psycopg
 
 from pgdual.core.job import COMMAND, STATUS, Job, command
-from pgdual.core.lanes import learn
 from pgdual.core.libpq import is_busy, shut_down
 from pgdual.core.pipeline import Pipeline, check_returned, in_parts, is_incident
+from pgdual.core.service import learn
 from pgdual.core.statement import Kind
 from pgdual.errors import QueryTimeoutError
 

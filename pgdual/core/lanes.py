@@ -12,17 +12,17 @@ Every wire counts the calls placed on it (`load`), from the moment they are plac
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from math import inf
+from collections.abc import Callable
 from typing import Any, Protocol
 
 # A READ that takes longer goes alone. Source: bench row 15; at 5 ms one slow read costs its
 # neighbours as much as a hundred round trips.
 SLOW = 5e-3  # seconds
-# How much queued work a READ may join. Source: bench rows 2 to 4 and 15: half of it spreads a hundred tasks
-# over ten wires, each with wake-ups and sends of its own, and costs a fifth of their throughput; the tail is
-# as good. A text that takes as long has a wire to itself while there is one.
-WINDOW = 2e-3  # seconds
+# How much queued work a READ may join: what it waits for while other wires do nothing. At half of it a
+# hundred tasks begin to spread over ten wires, each with wake-ups and sends of its own; at four times as
+# much, reads of 0.2 ms by ten tasks lose a seventh. Source: bench rows 2 to 4 and 15. A text that takes as
+# long has a wire to itself while there is one.
+WINDOW = 5e-4  # seconds
 
 
 class Lane(Protocol):
@@ -357,23 +357,3 @@ class Lanes:
             self.current = None
         self._serve()
         self._close_lanes()
-
-
-def learn(service: float, seconds: float) -> float:
-    """Return the service time of a text after another answer took *seconds* (a moving average)."""
-    return seconds if service == inf else service + (seconds - service) * 0.1
-
-
-def split(jobs: Sequence[Any], spent: float) -> tuple[float, float]:
-    """Return the seconds of the first of *jobs*, which took *spent* together, and of each other one (W1).
-
-    They are two or more and were answered in one wake-up, so who took how long is not known: all have an
-    equal part. Unless that would make slow ones of them all; then it was the first that was waited for, and
-    the others, there with it, took what they usually do.
-    """
-    others = len(jobs) - 1
-    part = spent / len(jobs)
-    if part < SLOW:
-        return part, part
-    usual = min(sum(job.service for job in jobs[1:]) / others, part)
-    return spent - others * usual, usual

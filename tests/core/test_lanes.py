@@ -2,7 +2,7 @@
 
 import pytest
 
-from pgdual.core.lanes import SLOW, WINDOW, learn, split
+from pgdual.core.lanes import SLOW, WINDOW
 
 from .wires import Call, lanes_of, read
 
@@ -166,13 +166,6 @@ def test_a_lost_wire_does_not_become_a_lane():
     assert lanes.current is None
 
 
-@pytest.mark.parametrize("seconds", [1e-6, 3.0])
-def test_learning(seconds):
-    """The first answer is believed, later ones move the expectation by a tenth."""
-    assert learn(INF, seconds) == seconds
-    assert learn(1.0, seconds) == pytest.approx(0.9 + seconds / 10)
-
-
 def slow_call():
     return Call(True, 1.0, True, slow=True)
 
@@ -295,24 +288,3 @@ def test_the_current_lane_is_taken_again_in_silence():
     lanes.current = lane
     assert lanes.join(QUICK) is lane
     assert len(lanes.idle) == 1
-
-
-class Answered:
-    def __init__(self, service):
-        self.service = service
-
-
-@pytest.mark.parametrize(
-    ("services", "spent", "parts"),
-    [
-        ([0.001, 0.001], 0.002, (0.001, 0.001)),  # quick: an equal part each
-        ([0.001, 0.001, 0.002], 0.303, (0.300, 0.0015)),  # the first was slow
-        ([0.001, 0.0], 0.3, (0.3, 0.0)),
-        ([0.001, 0.9, 0.9], 0.3, (0.1, 0.1)),  # no more than an equal part
-    ],
-)
-def test_answers_that_come_together(services, spent, parts):
-    """W1: of answers in one wake-up each has a part of the time; a long wait is the first one's."""
-    found = split([Answered(service) for service in services], spent)
-    assert found == pytest.approx(parts)
-    assert found[0] + found[1] * (len(services) - 1) == pytest.approx(spent)
