@@ -52,7 +52,8 @@ class Wire(Deadlines):
         self.load = self._held = 0
         self.backlog = self.idle_since = self._last = 0.0
         self.alone = self.closing = self.slow = self.read_only = self.dirty = self.dead = self.charged = False
-        self.holder, self._fleet = None, fleet
+        self.holder: Any = None
+        self._fleet = fleet
         self._loop = asyncio.get_running_loop()
         self._fd = connection.pgconn.socket
         self.quarantined, self.settling = -1.0, None
