@@ -74,6 +74,8 @@ class Monitor:
         """Answer no more, and take the socket away."""
         if self._pid != os.getpid():
             return  # P1: it is the parent's
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # to close it would leave the thread in accept() for ever
         self._socket.close()
         self._path.unlink(missing_ok=True)
 

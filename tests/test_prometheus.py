@@ -223,6 +223,7 @@ def test_no_monitor_without_the_setting(main_dsn: str, tmp_path: Path) -> None:
     assert made is not None
     made.close()
     wait_until(lambda: list(folder.iterdir()) == [])
+    wait_until(lambda: "pgdual-monitor" not in {one.name for one in set(threading.enumerate()) - before})
 
 
 def test_a_folder_that_cannot_be_used(

@@ -10,6 +10,7 @@ import pytest
 from pgdual import errors
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = Path(errors.__file__).parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
 
@@ -60,7 +61,7 @@ def test_the_errors_exist() -> None:
 
 def test_the_settings_exist() -> None:
     """Every variable in the table of settings is known to the settings."""
-    known = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "pgdual").glob("*.py"))
+    known = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.glob("*.py"))
     page = (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8")
     table = page.split("| variable ")[1].split("\n\n")[0]
     names = re.findall(r"`([A-Z][A-Z_]+)`", "\n".join(row.split("|")[0] for row in table.split("\n|")[2:]))
