@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 
+from pgdual.core.caused import caused
 from pgdual.core.job import Job, command
 from pgdual.core.replay import PLACE, given, question
 from pgdual.core.results import IDLE
@@ -58,11 +59,14 @@ class AsyncSession(AsyncStatements):
 
     async def whole(self, act: Callable[..., Any], *args: Any) -> Any:
         """Return what `act(block, ...)`, a method of this session, does in a transaction of its own."""
+        value, failure = None, None
         try:
             value = await act(None, *args)
         except BaseException as error:
-            await self.end(error)
-            raise
+            failure = error
+        if failure is not None:
+            await self.end(failure)
+            raise failure
         try:
             await self.end(None)
         except CUTS:
@@ -123,18 +127,20 @@ class AsyncSession(AsyncStatements):
         job = command(undo[1])
         try:
             await self._release_savepoint(job)
-        except (QueryCanceled, TimeoutError) as error:
-            if isinstance(error, QueryCanceled) and not job.expired:
+            return
+        except (QueryCanceled, TimeoutError) as failure:
+            if isinstance(failure, QueryCanceled) and not job.expired:
                 raise
-            raise QueryTimeoutError(f"{self.fleet.name}: RELEASE: {error}", "rolled back") from None
+            late = QueryTimeoutError(f"{self.fleet.name}: RELEASE: {failure}", "rolled back")
+            raise caused(late, None)
         except psycopg.errors.InFailedSqlTransaction:
             failed, self.failed = self.failed, failed_before
-            await self._undo(*undo)
-            self.log.say(undo)
-            raise TransactionFailedError(
-                f"{self.fleet.name}: the inner block ended without an error, but a statement in it had "
-                f"failed and it was rolled back; the first to fail: {failed}"
-            ) from None
+        await self._undo(*undo)
+        self.log.say(undo)
+        raise TransactionFailedError(
+            f"{self.fleet.name}: the inner block ended without an error, but a statement in it had "
+            f"failed and it was rolled back; the first to fail: {failed}"
+        )
 
     async def _release_savepoint(self, job: Job) -> None:
         limit = self.fleet.command_timeout
@@ -165,7 +171,8 @@ class AsyncSession(AsyncStatements):
             except Exception as error:
                 if again is None:
                     raise
-                return str(await again(job, error, act))
+                failure = error
+            return str(await again(job, failure, act))
         finally:
             self._turns.lock.release()
 
@@ -210,19 +217,21 @@ class AsyncSession(AsyncStatements):
             OutcomeUnknownError: The connection was lost before COMMIT was answered.
         """
         self.is_over = True
-        is_kept = error is None and not self.begun
+        failure = error
         try:
             if error is None and self.begun:
-                await self._commit()
-                is_kept = True
+                try:
+                    await self._commit()
+                except BaseException as caught:
+                    failure = caught
+            if failure is not None:
+                await self._undo(b"ROLLBACK")
         finally:
-            try:
-                if not is_kept:
-                    await self._undo(b"ROLLBACK")
-            finally:
-                if not self.fleet.breaker.is_closed:
-                    self.fleet.breaker.withdraw(self)
-                self._release()
+            if not self.fleet.breaker.is_closed:
+                self.fleet.breaker.withdraw(self)
+            self._release()
+        if error is None and failure is not None:
+            raise failure
 
     async def _commit(self) -> None:
         name, wire = self.fleet.name, self.wire
@@ -234,33 +243,41 @@ class AsyncSession(AsyncStatements):
         if wire.dead and self.failed is not None:
             raise TransactionFailedError(self._swallowed())
         job, limit = command(b"COMMIT"), self.fleet.command_timeout
+        interrupt, failure = None, None
+        must_wait = self._turns.lock.locked() or wire.settling is not None
         try:
             try:
-                if self._turns.lock.locked() or wire.settling is not None:
+                if must_wait:
                     status = await runtime.within(limit + GRACE, self._say, limit, job, self._send_commit)
-                else:  # the same without a task of its own: nothing is to be waited for first
+                else:  # the same without a task of its own
                     is_over = wire.pipeline.pgconn.transaction_status == IDLE
                     if is_over or wire.dead or self.fleet.home is None:
                         self._check_wire()
                     job.sent = now()
                     job.deadline = job.sent + limit
-                    try:
-                        status = await self._send_commit(job)
-                    except INTERRUPTS as interrupt:
-                        raise await runtime.outlast(self.wire, job, interrupt) from None
+                    status = await self._send_commit(job)
+            except INTERRUPTS as caught:
+                if must_wait:
+                    raise
+                interrupt = caught
             except Exception as error:
-                status = await self._commit_again(job, error, limit)
+                failure = error
+            if interrupt is not None:
+                raise await runtime.outlast(self.wire, job, interrupt)
+            if failure is not None:
+                status = await self._commit_again(job, failure, limit)
         except QueryCanceled as error:
             if not job.expired:
                 raise
-            raise QueryTimeoutError(f"{name}: COMMIT, at its time limit: {error}", "rolled back") from None
+            late = QueryTimeoutError(f"{name}: COMMIT, at its time limit: {error}", "rolled back")
+            raise caused(late, None)
         except psycopg.errors.InFailedSqlTransaction:  # in place of a status, if a token went before it
-            raise TransactionFailedError(self._swallowed()) from None
+            raise caused(TransactionFailedError(self._swallowed()), None)
         except psycopg.errors.UndefinedTable:
             if not job.lead:
                 raise  # a deferred trigger's, at COMMIT itself
             self.fleet.tokens = None
-            raise self._no_tokens() from None
+            raise caused(self._no_tokens(), None)
         if status == "ROLLBACK":
             raise TransactionFailedError(self._swallowed())
 
@@ -295,13 +312,13 @@ class AsyncSession(AsyncStatements):
         if not self.is_in_doubt(job, error):
             return error  # it was not sent, or the server has answered
         if self._asking is None:
-            raise self._unknown(error) from error
+            raise caused(self._unknown(error), error)
         asked = Job(VALUE, self._asking.get(question(self.fleet.tokens)), (self._token,))
         asked.idempotent = asked.admitted = True  # B3: it is a part of what was open already
         try:
             is_void = await runtime.within(self._patience(), run, self.fleet, asked, DEFAULT)
         except (psycopg.Error, PgdualError, TimeoutError) as failure:
-            raise self._unknown(error) from failure
+            raise caused(self._unknown(error), failure)
         if not is_void:
             return None
         text = "the connection was lost while COMMIT ran; it was not done, and never will be"

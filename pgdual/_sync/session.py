@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 
+from pgdual.core.caused import caused
 from pgdual.core.job import Job, command
 from pgdual.core.replay import PLACE, given, question
 from pgdual.core.results import IDLE
@@ -59,11 +60,14 @@ class Session(Statements):
 
     def whole(self, act: Callable[..., Any], *args: Any) -> Any:
         """Return what `act(block, ...)`, a method of this session, does in a transaction of its own."""
+        value, failure = None, None
         try:
             value = act(None, *args)
         except BaseException as error:
-            self.end(error)
-            raise
+            failure = error
+        if failure is not None:
+            self.end(failure)
+            raise failure
         try:
             self.end(None)
         except CUTS:
@@ -124,18 +128,20 @@ class Session(Statements):
         job = command(undo[1])
         try:
             self._release_savepoint(job)
-        except (QueryCanceled, TimeoutError) as error:
-            if isinstance(error, QueryCanceled) and not job.expired:
+            return
+        except (QueryCanceled, TimeoutError) as failure:
+            if isinstance(failure, QueryCanceled) and not job.expired:
                 raise
-            raise QueryTimeoutError(f"{self.fleet.name}: RELEASE: {error}", "rolled back") from None
+            late = QueryTimeoutError(f"{self.fleet.name}: RELEASE: {failure}", "rolled back")
+            raise caused(late, None)
         except psycopg.errors.InFailedSqlTransaction:
             failed, self.failed = self.failed, failed_before
-            self._undo(*undo)
-            self.log.say(undo)
-            raise TransactionFailedError(
-                f"{self.fleet.name}: the inner block ended without an error, but a statement in it had "
-                f"failed and it was rolled back; the first to fail: {failed}"
-            ) from None
+        self._undo(*undo)
+        self.log.say(undo)
+        raise TransactionFailedError(
+            f"{self.fleet.name}: the inner block ended without an error, but a statement in it had "
+            f"failed and it was rolled back; the first to fail: {failed}"
+        )
 
     def _release_savepoint(self, job: Job) -> None:
         limit = self.fleet.command_timeout
@@ -166,7 +172,8 @@ class Session(Statements):
             except Exception as error:
                 if again is None:
                     raise
-                return str(again(job, error, act))
+                failure = error
+            return str(again(job, failure, act))
         finally:
             self._turns.lock.release()
 
@@ -211,19 +218,21 @@ class Session(Statements):
             OutcomeUnknownError: The connection was lost before COMMIT was answered.
         """
         self.is_over = True
-        is_kept = error is None and not self.begun
+        failure = error
         try:
             if error is None and self.begun:
-                self._commit()
-                is_kept = True
+                try:
+                    self._commit()
+                except BaseException as caught:
+                    failure = caught
+            if failure is not None:
+                self._undo(b"ROLLBACK")
         finally:
-            try:
-                if not is_kept:
-                    self._undo(b"ROLLBACK")
-            finally:
-                if not self.fleet.breaker.is_closed:
-                    self.fleet.breaker.withdraw(self)
-                self._release()
+            if not self.fleet.breaker.is_closed:
+                self.fleet.breaker.withdraw(self)
+            self._release()
+        if error is None and failure is not None:
+            raise failure
 
     def _commit(self) -> None:
         name, wire = self.fleet.name, self.wire
@@ -235,33 +244,41 @@ class Session(Statements):
         if wire.dead and self.failed is not None:
             raise TransactionFailedError(self._swallowed())
         job, limit = command(b"COMMIT"), self.fleet.command_timeout
+        interrupt, failure = None, None
+        must_wait = self._turns.lock.locked() or wire.settling is not None
         try:
             try:
-                if self._turns.lock.locked() or wire.settling is not None:
+                if must_wait:
                     status = runtime.within(limit + GRACE, self._say, limit, job, self._send_commit)
-                else:  # the same without a task of its own: nothing is to be waited for first
+                else:  # the same without a task of its own
                     is_over = wire.pipeline.pgconn.transaction_status == IDLE
                     if is_over or wire.dead or self.fleet.home is None:
                         self._check_wire()
                     job.sent = now()
                     job.deadline = job.sent + limit
-                    try:
-                        status = self._send_commit(job)
-                    except INTERRUPTS as interrupt:
-                        raise runtime.outlast(self.wire, job, interrupt) from None
+                    status = self._send_commit(job)
+            except INTERRUPTS as caught:
+                if must_wait:
+                    raise
+                interrupt = caught
             except Exception as error:
-                status = self._commit_again(job, error, limit)
+                failure = error
+            if interrupt is not None:
+                raise runtime.outlast(self.wire, job, interrupt)
+            if failure is not None:
+                status = self._commit_again(job, failure, limit)
         except QueryCanceled as error:
             if not job.expired:
                 raise
-            raise QueryTimeoutError(f"{name}: COMMIT, at its time limit: {error}", "rolled back") from None
+            late = QueryTimeoutError(f"{name}: COMMIT, at its time limit: {error}", "rolled back")
+            raise caused(late, None)
         except psycopg.errors.InFailedSqlTransaction:  # in place of a status, if a token went before it
-            raise TransactionFailedError(self._swallowed()) from None
+            raise caused(TransactionFailedError(self._swallowed()), None)
         except psycopg.errors.UndefinedTable:
             if not job.lead:
                 raise  # a deferred trigger's, at COMMIT itself
             self.fleet.tokens = None
-            raise self._no_tokens() from None
+            raise caused(self._no_tokens(), None)
         if status == "ROLLBACK":
             raise TransactionFailedError(self._swallowed())
 
@@ -296,13 +313,13 @@ class Session(Statements):
         if not self.is_in_doubt(job, error):
             return error  # it was not sent, or the server has answered
         if self._asking is None:
-            raise self._unknown(error) from error
+            raise caused(self._unknown(error), error)
         asked = Job(VALUE, self._asking.get(question(self.fleet.tokens)), (self._token,))
         asked.idempotent = asked.admitted = True  # B3: it is a part of what was open already
         try:
             is_void = runtime.within(self._patience(), run, self.fleet, asked, DEFAULT)
         except (psycopg.Error, PgdualError, TimeoutError) as failure:
-            raise self._unknown(error) from failure
+            raise caused(self._unknown(error), failure)
         if not is_void:
             return None
         text = "the connection was lost while COMMIT ran; it was not done, and never will be"

@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 
 from pgdual.core.backstops import raised
+from pgdual.core.caused import caused
 from pgdual.core.job import MANY, SCRIPT, STATUS, Job, command
 from pgdual.core.replay import Log
 from pgdual.core.results import IDLE
@@ -126,11 +127,13 @@ class Statements:
                 except Exception as error:
                     job.tries += 1
                     is_lost = wire.dead and isinstance(error, psycopg.OperationalError)
-                    if not (fresh and is_lost and job.future is None) or job.tries > fleet.max_size:
-                        return self._again(job, error, act or self._one)
-                    # The wire was found dead before a byte was sent: before BEGIN another will do.
-                    self.wire, self.begun, self.pending = None, False, pending
-                    self.log.clear()
+                    is_unsent = fresh and is_lost and job.future is None and job.tries <= fleet.max_size
+                    failure = error
+                if not is_unsent:
+                    return self._again(job, failure, act or self._one)
+                # The wire was found dead before a byte was sent: before BEGIN another will do.
+                self.wire, self.begun, self.pending = None, False, pending
+                self.log.clear()
         finally:
             turns.lock.release()
 
@@ -141,7 +144,7 @@ class Statements:
         except Exception as last:
             explained = self._explained(job, last)
             self._keep_failed(job, last)
-            raise explained from explained.__cause__
+            raise caused(explained, explained.__cause__)
         if self.log.off is None:
             self.log.add(job)
         return value
@@ -263,18 +266,21 @@ class Statements:
             self.say_before(job, is_limited)
             wire, job.deadline, self._feeder = self.wire, inf, owner()
             connection = wire.connection
+            value, failure = None, None
             try:
                 wire.lend()
                 connection.seconds = limit
                 connection.begin()
-                return work(connection)
-            except psycopg.Error:
-                if not connection.is_late:
-                    raise
-            finally:
-                self._feeder = None
-                _regain(wire)
-            raise QueryTimeoutError("a part of it was not answered within the time limit", "rolled back")
+                value = work(connection)
+            except BaseException as error:
+                failure = error
+            self._feeder = None
+            regain(wire)
+            if failure is None:
+                return value
+            if connection.is_late and isinstance(failure, psycopg.Error):
+                raise QueryTimeoutError("a part of it was not answered within the time limit", "rolled back")
+            raise failure
 
         return self.perform(block, Job(STATUS, statement), DEFAULT, act)
 
@@ -310,10 +316,10 @@ class Statements:
             )
 
     def _check_wire(self) -> None:
-        name, wire = self.fleet.name, self.wire
+        name = self.fleet.name
+        wire: Any = self.wire
         if wire is None:
             self._check_over()
-            assert wire is not None
         if self.fleet.home is None:
             raise TransactionClosedError(
                 f"this process was forked inside a transaction on {name!r}, which is its parent's; fork "
@@ -362,7 +368,8 @@ class Statements:
         return error
 
 
-def _regain(wire: Any) -> None:
+def regain(wire: Any) -> None:
+    """Go on with *wire*, whose connection was lent inside of a transaction; lose it if it is unusable."""
     if wire.connection.is_late:
         wire.lose(psycopg.OperationalError("the connection was closed at a time limit"))
     if wire.dead:

@@ -99,7 +99,7 @@ class Job:
         try:
             self.buffers, self.formats = plan.encode(arguments)
         except Exception as error:
-            raise refusal(types, plans.types, arguments, plan, error)  # noqa: B904 - its cause is set
+            raise refusal(types, plans.types, arguments, plan, error)
 
 
 def plan_of(statement: Statement, plans: Plans, classes: tuple[type, ...], types: Types) -> Any:
@@ -126,7 +126,7 @@ def encoded(plan: Any, plans: Plans, arguments: Sequence[Any], types: Types) -> 
     try:
         return plan.encode(arguments)
     except Exception as error:
-        raise refusal(types, plans.types, arguments, plan, error)  # noqa: B904
+        raise refusal(types, plans.types, arguments, plan, error)
 
 
 def command(text: bytes) -> Job:

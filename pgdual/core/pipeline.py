@@ -26,6 +26,7 @@ from psycopg.pq.abc import PGconn
 
 from pgdual.errors import QueryTimeoutError, UsageError
 
+from .caused import caused
 from .job import COMMAND, DESCRIBE, MANY, SCRIPT, STATUS, Job, encoded, plan_of
 from .libpq import send_sync
 from .results import IDLE, Results
@@ -239,7 +240,7 @@ class Pipeline(Results):
                     try:
                         buffers = dump(row, py_formats)
                     except Exception as error:
-                        raise refusal(types, plans.types, row, plan, error)  # noqa: B904 - its cause is set
+                        raise refusal(types, plans.types, row, plan, error)
                 else:
                     buffers, formats = encoded(plan, plans, row, types)
                 if self.unnamed:
@@ -248,7 +249,7 @@ class Pipeline(Results):
                     send(name, buffers, formats, *ending)
                 first = number + 1
         except UsageError as error:
-            raise _of_row(number, error, error.__cause__)  # noqa: B904
+            raise caused(UsageError(f"row {number}: {error}"), error.__cause__)
         return first
 
     def _send_alike(self, job: Job, rows: Sequence[Sequence[Any]], first: int, plan: Any) -> int:
@@ -264,7 +265,7 @@ class Pipeline(Results):
         except Exception as error:
             at = len(rows) - length_hint(left) - 1
             reason = refusal(self._types, job.prepared.plans.types, rows[at], plan, error)
-            raise _of_row(first + at, reason, error)  # noqa: B904
+            raise caused(UsageError(f"row {first + at}: {reason}"), error)
         return first + len(rows)
 
     def end_many(self, texts: Sequence[bytes]) -> None:
@@ -272,12 +273,6 @@ class Pipeline(Results):
         for text in texts:
             self.pgconn.send_query_params(text, None)
         self.pgconn.pipeline_sync()
-
-
-def _of_row(number: int, reason: UsageError, cause: BaseException | None) -> UsageError:
-    error = UsageError(f"row {number}: {reason}")
-    error.__cause__ = cause  # mypyc passes over `from`
-    return error
 
 
 def in_parts(rows: Iterable[Sequence[Any]], most: int) -> Iterator[Iterable[Sequence[Any]]]:

@@ -28,6 +28,7 @@ from psycopg.types.range import Range, RangeInfo
 
 from pgdual.errors import UsageError
 
+from .caused import caused
 from .loaders import forgiving, install
 from .natives import (
     AS_FAST_AS_TEXT,
@@ -308,9 +309,7 @@ def refusal(
     types: Types, oids: Sequence[int], arguments: Sequence[Any], plan: Plan, error: Exception
 ) -> UsageError:
     """Return the error that names the argument which could not be dumped, for *error*."""
-    refused = UsageError(_why_refused(types, oids, arguments, plan, error))
-    refused.__cause__ = error  # mypyc, which compiles those who raise it, passes over `from`
-    return refused
+    return caused(UsageError(_why_refused(types, oids, arguments, plan, error)), error)
 
 
 def _why_refused(

@@ -20,7 +20,7 @@ from pgdual._async import runtime
 from pgdual._async.call import DEFAULT, limit_of
 from pgdual._async.queries import Timeout
 from pgdual._async.runtime import CUTS, owner
-from pgdual._async.statements import _regain
+from pgdual._async.statements import regain
 from pgdual.core.job import STATUS, Job
 from pgdual.core.statement import Statement
 from pgdual.errors import QueryTimeoutError, UsageError
@@ -173,7 +173,7 @@ class AsyncParts:
             await connection.settle(min(connection.seconds, runtime.GRACE))
         finally:
             session._feeder = None
-            await _regain(session.wire)
+            await regain(session.wire)
 
     def __del__(self) -> None:
         # Who lets go of it inside of its `with` block, by Ctrl-C: its own transaction must not stay open.

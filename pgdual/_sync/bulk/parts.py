@@ -21,7 +21,7 @@ from pgdual._sync import runtime
 from pgdual._sync.call import DEFAULT, limit_of
 from pgdual._sync.queries import Timeout
 from pgdual._sync.runtime import CUTS, owner
-from pgdual._sync.statements import _regain
+from pgdual._sync.statements import regain
 from pgdual.core.job import STATUS, Job
 from pgdual.core.statement import Statement
 from pgdual.errors import QueryTimeoutError, UsageError
@@ -174,7 +174,7 @@ class Parts:
             connection.settle(min(connection.seconds, runtime.GRACE))
         finally:
             session._feeder = None
-            _regain(session.wire)
+            regain(session.wire)
 
     def __del__(self) -> None:
         # Who lets go of it inside of its `with` block, by Ctrl-C: its own transaction must not stay open.
