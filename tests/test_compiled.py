@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 MODULES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["mypyc"]
 
+TRIES = (ast.Try, ast.TryStar)
+
 
 def misunderstood(source: str) -> list[int]:
     """Return the lines of *source* that mean something else once they are compiled. Seen with mypy 2.4.
@@ -23,10 +25,11 @@ def misunderstood(source: str) -> list[int]:
     that is dropped where it stands does not run its `finally`.
     """
     nodes = list(ast.walk(ast.parse(source)))
-    tries = [node for node in nodes if isinstance(node, ast.Try)]
+    tries = [node for node in nodes if isinstance(node, TRIES)]
     handlers = [part for one in tries for end in (*one.handlers, *one.finalbody) for part in ast.walk(end)]
-    kept = [part for one in tries for part in ast.walk(one)]
-    found: list[Any] = [node for node in nodes if isinstance(node, (ast.AsyncWith, ast.AsyncFor))]
+    kept = [part for one in nodes if isinstance(one, (ast.With, *TRIES)) for part in ast.walk(one)]
+    unseen = (ast.AsyncWith, ast.AsyncFor, ast.TryStar)
+    found: list[Any] = [node for node in nodes if isinstance(node, unseen)]
     found += [part for part in handlers if isinstance(part, ast.Await)]
     found += [part for part in kept if isinstance(part, (ast.Yield, ast.YieldFrom))]
     found += [node for node in nodes if isinstance(node, ast.Raise) and node.cause is not None]
@@ -61,12 +64,18 @@ def giving():
         yield 2
     finally:
         last()
+    with most():
+        yield 3
+    try:
+        none()
+    except* KeyError:
+        pass
 """
 
 
 def test_what_is_misunderstood_is_found() -> None:
     """The check itself sees them, and nothing else."""
-    assert misunderstood(SAMPLE) == [6, 7, 9, 13, 14, 15, 20]
+    assert misunderstood(SAMPLE) == [6, 7, 9, 13, 14, 15, 20, 24, 25]
 
 
 def test_what_waits_does_the_same(tmp_path: Path) -> None:

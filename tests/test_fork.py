@@ -400,3 +400,93 @@ close_all()
         main_dsn,
         vb_dsn,
     )
+
+
+def test_with_a_borrowed_connection_in_use(main_dsn: str, vb_dsn: str) -> None:
+    """P1, D4: a child that is cancelled in the midst of psycopg's call has the server cancel nothing."""
+    script(
+        CHILD
+        + """
+from pgdual.aio import db, close_all
+me = os.getpid()
+async def borrow():
+    async with db.connection() as borrowed:
+        await borrowed.execute("select pg_sleep(1)")
+        return me == os.getpid()
+async def main():
+    borrowing = asyncio.ensure_future(borrow())
+    while not await db.fetchval("select 1 from pg_stat_activity where query = 'select pg_sleep(1)'"):
+        await asyncio.sleep(0.01)
+    child = os.fork()
+    if not child:
+        raise SystemExit(0)
+    assert await asyncio.to_thread(end, child) == 0
+    assert await borrowing
+    await close_all()
+try:
+    asyncio.run(main())
+finally:
+    if os.getpid() != me:
+        os._exit(0)
+""",
+        main_dsn,
+        vb_dsn,
+    )
+
+
+def test_a_child_that_becomes_a_daemon(main_dsn: str, vb_dsn: str) -> None:
+    """P1: what its descriptors' numbers are used for later is no connection as it forks again."""
+    script(
+        CHILD
+        + """
+from pgdual.sync import db, close_all
+assert db.fetchval("select 1") == 1
+def work():
+    os.closerange(3, 100)
+    ends = [os.pipe() for _ in range(20)]
+    def speak():
+        for _, write in ends:
+            os.write(write, b"here")
+    assert end(in_child(speak)) == 0
+    assert {os.read(read, 10) for read, _ in ends} == {b"here"}
+assert end(in_child(work)) == 0
+assert db.fetchval("select 2") == 2
+close_all()
+""",
+        main_dsn,
+        vb_dsn,
+    )
+
+
+def test_where_no_file_can_be_opened(main_dsn: str, vb_dsn: str) -> None:
+    """P1: a child that may open nothing more has its hands off its parent's connections nevertheless."""
+    script(
+        CHILD
+        + """
+import resource
+from pgdual.sync import db, vb_db, close_all
+def pids():
+    return {one.fetchval("select pg_backend_pid()") for one in (db, vb_db)}
+mine = pids()
+def work():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+    assert not db.is_open and not vb_db.is_open
+    assert pids().isdisjoint(mine)
+kept = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))), kept[1]))
+child = os.fork()
+if not child:
+    try:
+        work()
+        os._exit(0)
+    except BaseException as error:
+        print(repr(error), flush=True)
+        os._exit(1)
+resource.setrlimit(resource.RLIMIT_NOFILE, kept)
+assert end(child) == 0
+assert pids() == mine
+close_all()
+""",
+        main_dsn,
+        vb_dsn,
+    )

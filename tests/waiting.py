@@ -18,6 +18,18 @@ async def fails(error):
     raise error
 
 
+class Manager:
+    def __init__(self, said):
+        self.said = said
+
+    def __enter__(self):
+        self.said.append("in")
+
+    def __exit__(self, kind, *_):
+        self.said.append(f"out {kind}")
+        return kind is KeyError
+
+
 WAYS = {
     "passes a value": lambda said: waits.passes(gives(1)),
     "passes an error": lambda said: waits.passes(fails(KeyError("key"))),
@@ -30,6 +42,9 @@ WAYS = {
     "changes an error": lambda said: waits.changes(fails(KeyError("key"))),
     "nests a value": lambda said: waits.nests(gives(1), said),
     "nests its error": lambda said: waits.nests(fails(KeyError("key")), said),
+    "keeps a value": lambda said: waits.keeps(Manager(said), gives(1)),
+    "keeps an error in": lambda said: waits.keeps(Manager(said), fails(KeyError("key"))),
+    "lets an error out": lambda said: waits.keeps(Manager(said), fails(OSError("no"))),
     "nests another": lambda said: waits.nests(fails(OSError("no")), said),
 }
 

@@ -59,3 +59,9 @@ async def nests(inner: Any, said: list[Any]) -> Any:
         failure = error
     said.append("after")
     raise failure
+
+
+async def keeps(manager: Any, inner: Any) -> Any:
+    """Wait inside of a `with` block."""
+    with manager:
+        return await inner

@@ -11,7 +11,7 @@ import psycopg
 from psycopg.adapt import AdaptersMap
 from psycopg.pq import TransactionStatus
 
-from pgdual.core.libpq import CONNECTING, emptied, unless_closed
+from pgdual.core.libpq import CONNECTING, emptied, own, unless_closed
 
 from .runtime import INTERRUPTS, now, wait_on
 
@@ -26,6 +26,10 @@ class AsyncBounded(psycopg.AsyncConnection[Any]):
     seconds = inf  # for each part of what is done on it (D1)
     until = inf  # when what psycopg waits for must have come
     is_late = False  # it had not, and the connection is closed
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        own(self)
 
     async def wait(
         self, gen: Generator[Any, int, Any], interval: float = _TICK, timeout: float | None = None

@@ -16,6 +16,7 @@ from pgdual.core.health import question
 from pgdual.core.meter import Meter
 
 from . import runtime
+from .connection import AsyncBounded
 from .runtime import INTERRUPTS, now
 from .wire import Wire
 
@@ -54,9 +55,7 @@ async def _ask(wire: Any, deadline: float) -> Any:
 
 
 async def _ask_beside(fleet: Any) -> Any:
-    connection = await psycopg.AsyncConnection.connect(
-        fleet.conninfo(), autocommit=True, connect_timeout=CONNECT
-    )
+    connection = await AsyncBounded.connect(fleet.conninfo(), autocommit=True, connect_timeout=CONNECT)
     wire = Wire(connection, _Beside(fleet), inf)
     try:
         return await _ask(wire, now() + PROBE)
@@ -83,7 +82,7 @@ class _Beside:
     def answered(self, *_: Any) -> bool:
         return False
 
-    def beyond_floor(self, spent: float, _: float) -> float:
+    def beyond_floor(self, spent: float, *_: Any) -> float:
         return spent
 
     def measure(self, *_: Any) -> None:

@@ -364,9 +364,11 @@ def watch_fork(fleet: Any) -> None:
 
 
 def _forked() -> None:
-    # Kept for ever: what cleans up after them as garbage would touch what is the parent's.
-    _ABANDONED.extend(_FLEETS)
-    for fleet in _ABANDONED:
+    # Kept for ever: what cleans up after them as garbage would speak to the parent's loops and threads.
+    fleets = list(_FLEETS)
+    _FLEETS.clear()
+    _ABANDONED.extend(fleets)
+    for fleet in fleets:
         fleet.abandon()
 
 

@@ -23,6 +23,7 @@ from pgdual.core.job import COMMAND, STATUS, Job
 from pgdual.core.pipeline import Pipeline, check_returned, in_parts, is_incident
 from pgdual.core.results import IDLE
 from pgdual.core.service import Pulse, split
+from pgdual.core.statement import Kind
 from pgdual.errors import QueryTimeoutError
 
 from .answer import Answer, LateAnswer, give
@@ -94,9 +95,11 @@ class Wire(Deadlines):
                     joined.append(self)
                 elif self._held == HELD:
                     self.flush()
-            elif pipeline.pgconn.flush():
-                pipeline.weigh(job.buffers or ())
-                self._flush()
+            else:
+                self._pulse.rested = job.sent  # the loop was with its tasks, and did not wait
+                if pipeline.pgconn.flush():
+                    pipeline.weigh(job.buffers or ())
+                    self._flush()
         except psycopg.OperationalError as error:
             self.lose(error)
             raise
@@ -211,7 +214,8 @@ class Wire(Deadlines):
         begun = first.sent if is_lone else last
         spent, taken = moment - begun, self._pulse.spent(begun)
         if is_lone:
-            taken = fleet.beyond_floor(spent, taken)
+            is_read = first.want <= STATUS and first.statement.kind is Kind.READ
+            taken = fleet.beyond_floor(spent, taken, is_read)
         if count == 1:
             if first.want <= STATUS:
                 fleet.measure(self, first, begun, spent, taken)

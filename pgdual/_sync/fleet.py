@@ -373,14 +373,14 @@ class Fleet(Recovery):
         else:
             statement.service = learn(statement.service, spent)  # for who looks at the slowest ones
 
-    def beyond_floor(self, spent: float, taken: float) -> float:
+    def beyond_floor(self, spent: float, taken: float, may_rise: bool) -> float:
         """Return what a lone answer took beyond the quickest one: the network's part is not the text's.
 
         Args:
-            spent: Seconds until it was read.
-            taken: Seconds of these that the server had, as far as that is known.
+            spent, taken: As in `measure`.
+            may_rise: The network may have become slower; what waits for locks says nothing of that.
         """
-        self._floor = min(spent, self._floor * 1.001)
+        self._floor = min(spent, self._floor * 1.001 if may_rise else self._floor)
         return max(taken - self._floor, LEAST)
 
     # -- looking ---------------------------------------------------------------------------------

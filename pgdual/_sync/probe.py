@@ -17,6 +17,7 @@ from pgdual.core.health import question
 from pgdual.core.meter import Meter
 
 from . import runtime
+from .connection import Bounded
 from .runtime import INTERRUPTS, now
 from .wire import Wire
 
@@ -55,9 +56,7 @@ def _ask(wire: Any, deadline: float) -> Any:
 
 
 def _ask_beside(fleet: Any) -> Any:
-    connection = psycopg.Connection.connect(
-        fleet.conninfo(), autocommit=True, connect_timeout=CONNECT
-    )
+    connection = Bounded.connect(fleet.conninfo(), autocommit=True, connect_timeout=CONNECT)
     wire = Wire(connection, _Beside(fleet), inf)
     try:
         return _ask(wire, now() + PROBE)
@@ -84,7 +83,7 @@ class _Beside:
     def answered(self, *_: Any) -> bool:
         return False
 
-    def beyond_floor(self, spent: float, _: float) -> float:
+    def beyond_floor(self, spent: float, *_: Any) -> float:
         return spent
 
     def measure(self, *_: Any) -> None:

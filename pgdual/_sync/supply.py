@@ -20,7 +20,6 @@ import psycopg
 
 from pgdual.core.breaker import Breaker
 from pgdual.core.lanes import Lanes
-from pgdual.core.libpq import unplug
 from pgdual.core.meter import Meter
 from pgdual.core.retry import Backoff, Budget
 from pgdual.core.sizing import Share
@@ -154,8 +153,6 @@ class Supply(Connector):
         """Forget everything: a forked child must not use, and not even close, what is its parent's (P1)."""
         self.home = None
         self.is_closed = True
-        for connection in list(self._connections):
-            unplug(connection.pgconn)
         for wire in self.lanes.wires:
             wire.abandon()
 

@@ -16,8 +16,10 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import psycopg
 from psycopg import generators
@@ -26,6 +28,8 @@ from psycopg.pq import ExecStatus, PGconn
 from pgdual.errors import ClientClosedError
 
 T = TypeVar("T")
+
+_OWN: WeakSet[Any] = WeakSet()
 
 Ask = Callable[[Any], Any]
 CONNECTING: ContextVar[Any] = ContextVar("pgdual_connecting")  # the fleet that it is done for
@@ -129,16 +133,26 @@ def shut_down(pgconn: Any) -> None:
         return  # it is closed already
 
 
-def unplug(pgconn: Any) -> None:
-    """Have the socket of *pgconn* lead nowhere in this process; in another one that shares it, it goes on.
+def own(connection: Any) -> None:
+    """Count *connection* among those of this process, which a forked child takes its hands off (P1)."""
+    _OWN.add(connection)
 
-    What is sent from here on is lost, what comes is not taken, and to close it tells the server nothing: in
-    a forked child, that no code can touch what is its parent's (P1).
-    """
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    try:
-        os.dup2(nowhere, pgconn.socket, inheritable=False)
-    except psycopg.OperationalError:
-        return  # it is closed already
-    finally:
-        os.close(nowhere)
+
+def _unplug() -> None:
+    # P1: in a child its parent's connections are closed; but first their sockets are made such that lead
+    # nowhere, or the server would be told. Each at its first fork only: its number may be another's later.
+    connections = list(_OWN)
+    _OWN.clear()
+    for connection in connections:
+        with suppress(OSError, psycopg.OperationalError):  # it is closed already
+            number = connection.pgconn.socket
+            os.close(number)  # before another is opened: there may be no more to be had
+            nowhere = socket.socket(socket.AF_UNIX).detach()
+            if nowhere != number:
+                os.dup2(nowhere, number, inheritable=False)
+                os.close(nowhere)
+            connection.pgconn.finish()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has none
+    os.register_at_fork(after_in_child=_unplug)

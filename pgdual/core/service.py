@@ -13,8 +13,9 @@ from typing import Any
 
 from pgdual.core.lanes import SLOW
 
-# Between two readers that an event loop calls without a wait in between, at most.
-REST = 5e-5  # seconds
+# Between two readers, or what is sent and a reader, that an event loop calls without a wait in between, at
+# most. At 50 us reads of 2 ms on sixty wires were taken for quick ones.
+REST = 2e-5  # seconds
 LEAST = 1e-6  # seconds that a READ takes, whatever was measured
 
 
@@ -22,7 +23,7 @@ class Pulse:
     """The turns of one event loop, as its readers see them: it looks at the sockets, calls who can read."""
 
     def __init__(self) -> None:
-        self.rested = 0.0  # when the last reader was done
+        self.rested = 0.0  # when the last reader was done, or something was sent since
         self._turn = 0
         self._woke = 0.0  # when the first reader of this turn was called
         self._absent = 0.0  # what is found in this turn was not there before then

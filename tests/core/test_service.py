@@ -73,6 +73,20 @@ def test_readers_of_one_turn():
     assert first.read(1.35, 1.5 + 2 * REST, 1.6) == pytest.approx(0.15 + 2 * REST)
 
 
+def test_short_waits_are_waits():
+    """Many wires, each read once in a while, with a little wait before each: what they take is the server's."""
+    pulse, moment = Pulse(), 1.0
+    readers = [Reader(pulse) for _ in range(40)]
+    last = dict.fromkeys(readers, moment)
+    for turn in range(3):
+        for reader in readers:
+            moment += 2 * REST
+            taken = reader.read(last[reader], moment, moment + CALL)
+            assert not turn or taken == pytest.approx(moment - last[reader])
+            moment += CALL
+            last[reader] = moment
+
+
 def test_nothing_takes_no_time():
     """A READ that was there at once counts for something still, or a lane would take any number."""
     pulse = Pulse()
