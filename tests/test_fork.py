@@ -420,7 +420,11 @@ async def main():
     child = os.fork()
     if not child:
         raise SystemExit(0)
-    assert await asyncio.to_thread(end, child) == 0
+    ended = 0, 0
+    while ended == (0, 0):  # by no other thread: the child has closed what asyncio is woken by
+        ended = os.waitpid(child, os.WNOHANG)
+        await asyncio.sleep(0.01)
+    assert ended == (child, 0)
     assert await borrowing
     await close_all()
 try:

@@ -74,7 +74,7 @@ def test_readers_of_one_turn():
 
 
 def test_short_waits_are_waits():
-    """Many wires, each read once in a while, with a little wait before each: what they take is the server's."""
+    """Many wires, each read once in a while, a little wait before each: what they take is the server's."""
     pulse, moment = Pulse(), 1.0
     readers = [Reader(pulse) for _ in range(40)]
     last = dict.fromkeys(readers, moment)
