@@ -28,6 +28,16 @@ def end(pid):
         if time.monotonic() > deadline:
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.005)
+
+me = os.getpid()
+
+def parted(work):
+    # Run *work*; a child that leaves it by an error ends there.
+    try:
+        work()
+    finally:
+        if os.getpid() != me:
+            os._exit(0)
 """
 PID = "select pg_backend_pid()"
 
@@ -296,12 +306,7 @@ async def main():
     assert await db.fetchval("select count(*) from held where a = 1") == inserted
     lingering.cancel()
     await close_all()
-me = os.getpid()
-try:
-    asyncio.run(main())
-finally:
-    if os.getpid() != me:
-        os._exit(0)
+parted(lambda: asyncio.run(main()))
 """,
         main_dsn,
         vb_dsn,
@@ -315,7 +320,6 @@ def test_while_rows_are_sent(main_dsn: str, vb_dsn: str) -> None:
         CHILD
         + """
 from pgdual import aio, sync
-me = os.getpid()
 def rows(first):
     for number in range(1200):
         if number == 1000 and not (child := os.fork()):
@@ -326,13 +330,9 @@ INSERT = "insert into sent values ($1)"
 async def main():
     await aio.db.executemany(INSERT, rows(10_000))
     await aio.close_all()
-try:
-    sync.db.execute("create table sent (a int primary key)")
-    sync.db.executemany(INSERT, rows(0))
-    asyncio.run(main())
-finally:
-    if os.getpid() != me:
-        os._exit(0)
+sync.db.execute("create table sent (a int primary key)")
+parted(lambda: sync.db.executemany(INSERT, rows(0)))
+parted(lambda: asyncio.run(main()))
 assert sync.db.fetchval("select count(*) from sent") == 2400
 sync.close_all()
 """,
@@ -349,22 +349,22 @@ def test_in_the_midst_of_a_call(main_dsn: str, vb_dsn: str) -> None:
         + """
 from pgdual.errors import OutcomeUnknownError
 from pgdual.sync import db, close_all
-me, children = os.getpid(), []
+children = []
 def fork(*_):
     children.append(os.fork())
     if not children[-1] and len(children) == 1:
         raise SystemExit(0)
 signal.signal(signal.SIGALRM, fork)
+def sleep():
+    try:
+        db.execute("insert into slept select 1 from pg_sleep(0.8)")
+    except OutcomeUnknownError:
+        assert os.getpid() != me and not children[-1]  # the second child has gone on, to this end
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+db.execute("create table slept (a int)")
 signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
-try:
-    db.execute("create table slept (a int)")
-    db.execute("insert into slept select 1 from pg_sleep(0.8)")
-except OutcomeUnknownError:
-    assert os.getpid() != me and not children[-1]  # the second child has gone on, to this end
-finally:
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    if os.getpid() != me:
-        os._exit(0)
+parted(sleep)
 assert len(children) >= 2 and all(end(child) == 0 for child in children)
 assert db.fetchval("select count(*) from slept") == 1
 close_all()
@@ -408,7 +408,6 @@ def test_with_a_borrowed_connection_in_use(main_dsn: str, vb_dsn: str) -> None:
         CHILD
         + """
 from pgdual.aio import db, close_all
-me = os.getpid()
 async def borrow():
     async with db.connection() as borrowed:
         await borrowed.execute("select pg_sleep(1)")
@@ -427,11 +426,7 @@ async def main():
     assert ended == (child, 0)
     assert await borrowing
     await close_all()
-try:
-    asyncio.run(main())
-finally:
-    if os.getpid() != me:
-        os._exit(0)
+parted(lambda: asyncio.run(main()))
 """,
         main_dsn,
         vb_dsn,
@@ -478,14 +473,7 @@ def work():
     assert pids().isdisjoint(mine)
 kept = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))), kept[1]))
-child = os.fork()
-if not child:
-    try:
-        work()
-        os._exit(0)
-    except BaseException as error:
-        print(repr(error), flush=True)
-        os._exit(1)
+child = in_child(work)
 resource.setrlimit(resource.RLIMIT_NOFILE, kept)
 assert end(child) == 0
 assert pids() == mine

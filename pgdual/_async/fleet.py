@@ -357,8 +357,7 @@ class AsyncFleet(AsyncRecovery):
     def measure(self, wire: Any, job: Job, begun: float, spent: float, taken: float) -> None:
         """Count an answered call whose turn on *wire* began at *begun* and took *spent* seconds.
 
-        Args:
-            taken: Seconds of these that the server had, as far as that is known.
+        Of these the server had *taken*, as far as that is known.
         """
         statement = job.statement
         is_read = statement.kind is _READ

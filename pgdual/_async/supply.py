@@ -152,8 +152,10 @@ class AsyncSupply(AsyncConnector):
         """Forget everything: a forked child must not use, and not even close, what is its parent's (P1)."""
         self.home = None
         self.is_closed = True
-        for wire in self.lanes.wires:
-            wire.abandon()
+        for wire in self.lanes.wires:  # lost without a word: nobody here is to go on with what is under way
+            wire.dead = True
+            wire.pipeline.lost = psycopg.OperationalError("the process was forked; this is its parent's")
+            wire.pipeline.lose()
 
     def drop(self) -> None:
         """Close the sockets of a fleet whose event loop is dead."""

@@ -282,12 +282,6 @@ class Wire(Deadlines):
             cancelled.error = QueryTimeoutError("no answer within the time limit", "unknown")
         self._loop.call_soon(self._hand_out, iter(jobs))
 
-    def abandon(self) -> None:
-        """Be lost without a word: in a forked child, what is under way here is its parent's (P1)."""
-        self.dead = True
-        self.pipeline.lost = psycopg.OperationalError("the process was forked; this is its parent's")
-        self.pipeline.lose()
-
     def speaks(self) -> bool:
         """Return False: the reader hears what the server says of an idle connection (O3)."""
         return False

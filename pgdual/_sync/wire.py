@@ -326,12 +326,6 @@ class Wire:
         self.connection.pgconn.finish()
         self._fleet.lost(self, is_incident(error, jobs))
 
-    def abandon(self) -> None:
-        """Be lost without a word: in a forked child, what is under way here is its parent's (P1)."""
-        self.dead = True
-        self.pipeline.lost = psycopg.OperationalError("the process was forked; this is its parent's")
-        self.pipeline.lose()
-
     def speaks(self) -> bool:
         """Return whether the server has said something to an idle connection, as a rule that it ends (O3)."""
         return bool(self._poll.poll(0))

@@ -154,5 +154,4 @@ def _unplug() -> None:
             connection.pgconn.finish()
 
 
-if hasattr(os, "register_at_fork"):  # Windows has none
-    os.register_at_fork(after_in_child=_unplug)
+os.register_at_fork(after_in_child=_unplug)

@@ -16,7 +16,6 @@ class Reader:
     def __init__(self, pulse):
         self.pulse = pulse
         self.turn = 0
-        self.answered = 0.0
 
     def read(self, begun, moment, done):
         """Read at *moment* what was sent when *begun*, be *done* then, and return the seconds it took."""
