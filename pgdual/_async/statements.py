@@ -274,10 +274,11 @@ class AsyncStatements:
             except BaseException as error:
                 failure = error
             self._feeder = None
+            is_late = connection.is_late and isinstance(failure, psycopg.Error)  # to regain it may be, too
             await regain(wire)
             if failure is None:
                 return value
-            if connection.is_late and isinstance(failure, psycopg.Error):
+            if is_late:
                 raise QueryTimeoutError("a part of it was not answered within the time limit", "rolled back")
             raise failure
 

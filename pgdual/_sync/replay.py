@@ -76,6 +76,8 @@ class Replay:
                         raise
                     error, cause = another, following
         except BaseException as last:
+            if last is not error and last.__context__ is None:
+                last.__context__ = error  # nobody handles it any more, but a traceback is to show it
             self._give_up(job, last)
             raise
         finally:

@@ -138,10 +138,11 @@ class Session(Statements):
             failed, self.failed = self.failed, failed_before
         self._undo(*undo)
         self.log.say(undo)
-        raise TransactionFailedError(
+        swallowed = TransactionFailedError(
             f"{self.fleet.name}: the inner block ended without an error, but a statement in it had "
             f"failed and it was rolled back; the first to fail: {failed}"
         )
+        raise caused(swallowed, None)
 
     def _release_savepoint(self, job: Job) -> None:
         limit = self.fleet.command_timeout
@@ -323,7 +324,7 @@ class Session(Statements):
         if not is_void:
             return None
         text = "the connection was lost while COMMIT ran; it was not done, and never will be"
-        return psycopg.OperationalError(f"{self.fleet.name}: {text}")
+        return caused(psycopg.OperationalError(f"{self.fleet.name}: {text}"), error)
 
     def _patience(self) -> float:
         return float(self.fleet.acquire_timeout + self.fleet.command_timeout + GRACE)

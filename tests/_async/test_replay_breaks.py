@@ -10,6 +10,7 @@ import pytest
 from pgdual.aio import AsyncClient, AsyncDB
 from pgdual.errors import (
     OperationalError,
+    PoolTimeoutError,
     QueryCanceled,
     QueryTimeoutError,
     TransactionClosedError,
@@ -141,6 +142,42 @@ async def test_a_statement_that_fails_after_a_replay(db: AsyncDB, main_dsn: str)
         await cut(main_dsn)
     assert tx.replays == 2
     assert first(main_dsn, "select array_agg(n order by id) from t where id < 3") == [1, 1]
+
+
+async def test_what_a_replay_was_for_is_told(
+    db: AsyncDB, main_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T5: where it finds no connection that is raised, and the loss it was for is its context."""
+
+    def refuse() -> None:
+        raise PoolTimeoutError("none left")
+
+    with pytest.raises(PoolTimeoutError) as caught, monkeypatch.context() as patched:
+        async with db.transaction() as tx:
+            await tx.execute(ADD, 1, 1)
+            await cut(main_dsn)
+            patched.setattr(db._fleet, "place_alone", refuse)
+            await tx.execute(ADD, 2, 1)
+    assert isinstance(caught.value.__context__, OperationalError)
+    assert first(main_dsn, "select sum(n) from t") == 0
+
+
+async def test_what_ends_late_was_not_late(
+    db: AsyncDB, main_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D2: what failed on a lent connection is raised, though that is closed at a time limit afterwards."""
+
+    async def work(connection: Any) -> None:
+        connection.pgconn.send_query(b"select pg_sleep(2)")
+        monkeypatch.setattr(type(connection), "_cancel_soon", nothing)
+        raise UniqueViolation("the original")
+
+    async def nothing(connection: Any, seconds: float) -> None:
+        pass
+
+    with pytest.raises(UniqueViolation, match="the original"):
+        async with db.transaction() as tx:
+            await tx._lent(db._statements.get("select 1"), work, True, 30)
 
 
 async def test_rows_that_were_half_read(db: AsyncDB, main_dsn: str) -> None:

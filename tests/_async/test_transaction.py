@@ -125,11 +125,12 @@ async def test_a_swallowed_error_of_an_inner_block_is_named(db: AsyncDB, main_ds
     """T1, T4: an inner block that swallowed an error raises at its own end; the outer one goes on."""
     await db.execute("insert into t values (1)")
     async with db.transaction():
-        with pytest.raises(TransactionFailedError, match=r"insert into t values \(1\)"):
+        with pytest.raises(TransactionFailedError, match=r"insert into t values \(1\)") as caught:
             async with db.transaction():
                 await db.execute("insert into t values (2)")
                 with contextlib.suppress(UniqueViolation):
                     await db.execute("insert into t values (1)")
+        assert caught.value.__suppress_context__  # it says all there is to say
         await db.execute("insert into t values (4)")
     assert ids(main_dsn) == [1, 4]
 

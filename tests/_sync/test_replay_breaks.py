@@ -11,6 +11,7 @@ import pytest
 from pgdual.sync import Client, DB
 from pgdual.errors import (
     OperationalError,
+    PoolTimeoutError,
     QueryCanceled,
     QueryTimeoutError,
     TransactionClosedError,
@@ -142,6 +143,42 @@ def test_a_statement_that_fails_after_a_replay(db: DB, main_dsn: str) -> None:
         cut(main_dsn)
     assert tx.replays == 2
     assert first(main_dsn, "select array_agg(n order by id) from t where id < 3") == [1, 1]
+
+
+def test_what_a_replay_was_for_is_told(
+    db: DB, main_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T5: where it finds no connection that is raised, and the loss it was for is its context."""
+
+    def refuse() -> None:
+        raise PoolTimeoutError("none left")
+
+    with pytest.raises(PoolTimeoutError) as caught, monkeypatch.context() as patched:
+        with db.transaction() as tx:
+            tx.execute(ADD, 1, 1)
+            cut(main_dsn)
+            patched.setattr(db._fleet, "place_alone", refuse)
+            tx.execute(ADD, 2, 1)
+    assert isinstance(caught.value.__context__, OperationalError)
+    assert first(main_dsn, "select sum(n) from t") == 0
+
+
+def test_what_ends_late_was_not_late(
+    db: DB, main_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D2: what failed on a lent connection is raised, though that is closed at a time limit afterwards."""
+
+    def work(connection: Any) -> None:
+        connection.pgconn.send_query(b"select pg_sleep(2)")
+        monkeypatch.setattr(type(connection), "_cancel_soon", nothing)
+        raise UniqueViolation("the original")
+
+    def nothing(connection: Any, seconds: float) -> None:
+        pass
+
+    with pytest.raises(UniqueViolation, match="the original"):
+        with db.transaction() as tx:
+            tx._lent(db._statements.get("select 1"), work, True, 30)
 
 
 def test_rows_that_were_half_read(db: DB, main_dsn: str) -> None:

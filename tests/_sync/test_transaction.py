@@ -126,11 +126,12 @@ def test_a_swallowed_error_of_an_inner_block_is_named(db: DB, main_dsn: str) -> 
     """T1, T4: an inner block that swallowed an error raises at its own end; the outer one goes on."""
     db.execute("insert into t values (1)")
     with db.transaction():
-        with pytest.raises(TransactionFailedError, match=r"insert into t values \(1\)"):
+        with pytest.raises(TransactionFailedError, match=r"insert into t values \(1\)") as caught:
             with db.transaction():
                 db.execute("insert into t values (2)")
                 with contextlib.suppress(UniqueViolation):
                     db.execute("insert into t values (1)")
+        assert caught.value.__suppress_context__  # it says all there is to say
         db.execute("insert into t values (4)")
     assert ids(main_dsn) == [1, 4]
 
