@@ -292,6 +292,8 @@ async def main():
     lingering = asyncio.ensure_future(linger())
     inserted = 0
     while not children:
+        for _ in range(50):  # it is a quick text: reads of it go together
+            await db.fetchval("select 1 as r")
         tasks = [asyncio.ensure_future(one()) for one in (insert, fork)]
         await asyncio.sleep(0)
         time.sleep(0.02)
