@@ -56,7 +56,7 @@ FILES = (
 QUESTIONS = [question for file in FILES for question in file.QUESTIONS]
 
 # Many short pairs beat few long ones on a noisy machine: the median throws the disturbed ones away.
-FULL = Plan(pairs=11, seconds=0.6, warm_up=0.6)
+FULL = Plan(pairs=21, seconds=0.3, warm_up=0.6)
 QUICK = Plan(pairs=7, seconds=0.3, warm_up=0.3)
 
 

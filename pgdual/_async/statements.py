@@ -13,9 +13,10 @@ from typing import Any
 
 import psycopg
 
-from pgdual.core.backstops import raised
+from pgdual.core.backstops import TOTAL, raised, total
 from pgdual.core.caused import caused
 from pgdual.core.job import MANY, SCRIPT, STATUS, Job, command
+from pgdual.core.pipeline import is_long
 from pgdual.core.replay import Log
 from pgdual.core.results import IDLE
 from pgdual.core.statement import Kind, Statement, check_single
@@ -33,7 +34,9 @@ from .replay import AsyncReplay
 from .runtime import CUTS, INTERRUPTS, grab, now, owner
 from .turns import AsyncTurns
 
-_SAVE, _KEEP, _UNDO = b"SAVEPOINT pgdual_many", b"RELEASE pgdual_many", b"ROLLBACK TO pgdual_many"
+_KEEP = b"RELEASE pgdual_many"
+# What goes before and after the rows of an executemany in a user's transaction, and after those that failed.
+_IN_BLOCK = ((b"SAVEPOINT pgdual_many",), (_KEEP,), (b"ROLLBACK TO pgdual_many", _KEEP))
 
 
 class AsyncStatements:
@@ -49,6 +52,7 @@ class AsyncStatements:
         self.wire: Any = None
         self.failed: str | None = None  # the first statement that failed, and why
         self.is_over = False
+        self.is_apart = False  # it is no block of a user's: what fails is undone whole
         self.log = log
         self.replays: AsyncReplay | None = None  # made for the first
         self._begin = begin
@@ -230,6 +234,14 @@ class AsyncStatements:
         limit = job.deadline - now()
         return (raised(limit),) if limit > self.fleet.command_timeout else ()
 
+    def _limits(self, job: Job) -> tuple[bytes, ...]:
+        # D3: a limit of all rows costs the server less than one of each, which is a timer a row.
+        fleet, limit = self.fleet, job.deadline - job.sent
+        is_old = self.wire.pipeline.pgconn.server_version < TOTAL
+        if is_old or fleet.pooled or limit == inf or not is_long(job.feed):
+            return ()
+        return (total(limit, fleet.command_timeout),)
+
     async def say_many(self, job: Job) -> Any:
         """Send an executemany and return how many rows were touched."""
         wire, statement = self.wire, job.statement
@@ -240,11 +252,12 @@ class AsyncStatements:
         job.sent = now()
         if self.begun:
             job.started = job.sent  # W1
-        job.prelude = (*self.take_pending(), *self._more_time(job), _SAVE)
+        start, end, undo = (self._limits(job), (), ()) if self.is_apart else _IN_BLOCK
+        job.prelude = (*self.take_pending(), *self._more_time(job), *start)
         rows = job.feed if self.log.off is not None else self.log.copied(job)
         self._feeder = owner()
         try:
-            return await wire.answer_many(job, rows, (_KEEP,), (_UNDO, _KEEP))
+            return await wire.answer_many(job, rows, end, undo)
         finally:
             self._feeder = None
 

@@ -33,7 +33,6 @@ from .runtime import GRACE, within
 # How many calls leave a lane together at most. Source: bench rows 3 and 14.
 HELD = 16
 FRESH = 0.001  # seconds for which an answer shows that the server is there
-BATCH = 500  # rows of an executemany between two looks at the socket; source: bench row 11
 _PULSES: WeakKeyDictionary[Any, Pulse] = WeakKeyDictionary()
 
 
@@ -158,12 +157,11 @@ class Wire(Deadlines):
 
     async def _feed(self, job: Job, rows: Iterable[Sequence[Any]]) -> None:
         pipeline, number = self.pipeline, 1
-        for part in in_parts(rows, BATCH):
+        for part in in_parts(rows):
             following = pipeline.send_rows(job, part, number)
-            if following - number < BATCH:
+            if following == number:
                 return
             number = following
-            pipeline.pgconn.send_flush_request()
             self._flush()
             await self._drain()
             if job.error is not None or self.dead:

@@ -60,7 +60,7 @@ class Session(Statements):
 
     def whole(self, act: Callable[..., Any], *args: Any) -> Any:
         """Return what `act(block, ...)`, a method of this session, does in a transaction of its own."""
-        value, failure = None, None
+        value, failure, self.is_apart = None, None, True
         try:
             value = act(None, *args)
         except BaseException as error:

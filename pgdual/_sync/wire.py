@@ -31,8 +31,6 @@ PATIENCE = 0.5  # seconds
 # How long after Ctrl-C (D4).
 HURRY = 0.15  # seconds
 COMMIT = b"COMMIT"
-# How many rows of an executemany are queued between two looks at the socket. Source: bench row 11.
-BATCH = 500
 # What poll() takes: 24 days. Who waits for longer looks again, as after any other wake-up.
 LONGEST = 2**31 - 1  # milliseconds
 _READ = Kind.READ
@@ -171,12 +169,11 @@ class Wire:
 
     def _feed(self, job: Job, rows: Iterable[Sequence[Any]]) -> None:
         pipeline, number = self.pipeline, 1
-        for part in in_parts(rows, BATCH):
+        for part in in_parts(rows):
             following = pipeline.send_rows(job, part, number)
-            if following - number < BATCH:
+            if following == number:
                 return
             number = following
-            pipeline.pgconn.send_flush_request()
             self._write(job.deadline)
             pipeline.receive()
             if job.error is not None:

@@ -15,6 +15,8 @@ MARGIN = 5.0  # seconds
 IDLE = 5
 # Source: pg_settings: "never", and Linux's two hours.
 _UNSET = "('0', '7200')"
+# The first server that has a limit of a transaction.
+TOTAL = 170_000
 # Statements that can have a group of their own with a setting in front; others must stand alone.
 _GROUPED = {"SELECT", "VALUES", "TABLE", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE"}
 LIFTED = (
@@ -68,6 +70,20 @@ def raised(limit: float, *, is_local: bool = True) -> bytes:
     local = "true" if is_local else "false"
     most = _milliseconds(limit if limit == inf else ceil(limit) + MARGIN)
     return f"SELECT set_config('statement_timeout', '{most}', {local})".encode()
+
+
+def total(limit: float, command_timeout: float) -> bytes:
+    """Return what has the server limit a transaction that may take *limit* seconds, and no statement in it.
+
+    Only if each statement has the limit that it has from here. COMMIT has a command clock of its own.
+    """
+    most = ceil(limit)
+    whole = _milliseconds(most + command_timeout + MARGIN)
+    each = _milliseconds((command_timeout if limit <= command_timeout else most) + MARGIN)
+    told = f"set_config('transaction_timeout', '{whole}', true), set_config('statement_timeout', '0', true)"
+    is_ours = f"extract(epoch FROM current_setting('statement_timeout')::interval) * 1000 = {each}"
+    is_unset = "current_setting('transaction_timeout') = '0'"
+    return f"SELECT {told} WHERE {is_ours} AND {is_unset}".encode()
 
 
 def _milliseconds(seconds: float) -> int:

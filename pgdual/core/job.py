@@ -31,6 +31,7 @@ class Job:
     prelude: tuple[bytes, ...] = ()
     text = b""
     feed: Iterable[Sequence[Any]] = ()  # the rows of an executemany
+    bound = b""  # the name of the prepared statement that they are bound to
     gathered: list[Any] | None = None  # what they returned, where it is wanted
     buffers: Sequence[Any] | None = None
     formats: list[int] | None = None

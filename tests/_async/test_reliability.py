@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from psycopg.errors import InvalidSqlStatementName
 
-from pgdual.aio import AsyncClient, AsyncDB
+from pgdual.aio import AsyncClient, AsyncDB, AsyncTransaction
 from pgdual.embedded import Postgres
 from pgdual.errors import (
     CircuitOpenError,
@@ -249,6 +249,45 @@ async def test_the_servers_limit(main_dsn: str) -> None:
         assert await db.fetchval(LIMIT) == "65s"
         idle = "select current_setting('idle_in_transaction_session_timeout')"
         assert await db.fetchval(idle) == "5min"
+
+
+LIMITS = """insert into limits
+select $1, current_setting('statement_timeout'), current_setting('transaction_timeout', true)"""
+
+
+async def limits_seen(db: AsyncDB | AsyncTransaction, timeout: float | None = 10) -> list[tuple[str, str]]:
+    """Return which limits of a statement and of a transaction the rows of a long executemany saw."""
+    await db.executemany(LIMITS, [(number,) for number in range(4000)], timeout=timeout)
+    return await db.fetch("delete from limits returning statement, transaction", into=tuple)
+
+
+@pytest.mark.parametrize("timeout", [10, 120, None])
+async def test_a_limit_of_many_rows(main_dsn: str, timeout: float | None) -> None:
+    """D3: very many rows have a limit together, where the server knows that (17), and else one each."""
+    outside(main_dsn, "create table limits (id int, statement text, transaction text)")
+    async with client_of(main=main_dsn, pool_max_size=1) as client:
+        db = client["main"]
+        is_old = await db.fetchval("select current_setting('server_version_num')::int < 170000")
+        each = {10: "65s", 120: "125s", None: "0"}[timeout]
+        both = {10: ("0", "75s"), 120: ("0", "185s"), None: ("0", "0")}[timeout]
+        seen = await limits_seen(db, timeout)
+        assert len(seen) == 4000
+        assert set(seen) == ({(each, None)} if is_old else {both})
+        assert await db.fetchval(LIMIT) == "65s"
+        async with db.transaction() as tx:
+            assert {statement for statement, _ in await limits_seen(tx, timeout)} == {each}
+
+
+@pytest.mark.parametrize("name", ["statement_timeout", "transaction_timeout"])
+async def test_many_rows_within_a_limit_of_the_users_own(main_dsn: str, name: str) -> None:
+    """D3: what the DSN or the role sets stays."""
+    outside(main_dsn, "create table limits (id int, statement text, transaction text)")
+    if not outside(main_dsn, f"select true from pg_settings where name = '{name}'"):
+        pytest.skip(f"this server has no {name}")
+    async with client_of(main=f"{main_dsn}?options=-c%20{name}%3D7min") as client:
+        ((statement, transaction),) = set(await limits_seen(client["main"]))
+        assert (statement if name == "statement_timeout" else transaction) == "7min"
+        assert (statement, transaction) in {("7min", "0"), ("7min", None), ("65s", "7min")}
 
 
 async def test_a_limit_of_the_users_own(main_dsn: str) -> None:

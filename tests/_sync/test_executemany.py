@@ -126,6 +126,30 @@ class BrokenError(Exception):
     pass
 
 
+def test_very_many_rows(db: DB, main_dsn: str) -> None:
+    """N1, Q5: with a statement that is parsed for them, which knows what became of their table meanwhile."""
+    rows: list[Any] = [(number, "a") for number in range(5000)]
+    assert db.executemany(INSERT, rows) == 5000
+    rows[4500] = (4500, None)
+    with pytest.raises(NotNullViolation) as caught:
+        db.executemany("insert into t values (-1 - $1, $2)", rows)
+    assert "row: 4501" in caught.value.__notes__
+    assert ids(main_dsn) == list(range(5000))
+    rows[4500] = (4500, 1)
+    with pytest.raises(UsageError, match="row 4501: "):
+        db.executemany("insert into t values (-1 - $1, $2)", rows)
+    outside(main_dsn, "alter table t alter id type text; truncate t")
+    assert db.executemany(INSERT, [(str(number), "a") for number in range(5000)]) == 5000
+    outside(main_dsn, "drop table t")
+    for _ in range(2):
+        with pytest.raises(UndefinedTable):
+            db.executemany(INSERT, [("1", "a")] * 5000)
+    outside(main_dsn, "create table t (id int, name text)")
+    assert db.executemany(INSERT, [(1, "a")] * 5000) == 5000
+    returned = db.fetchmany(f"{INSERT} returning id + 1", [(number, "a") for number in range(5000)])
+    assert [row[0] for row in returned] == list(range(1, 5001))
+
+
 @pytest.mark.parametrize("at", [0, 3, 1999])
 def test_rows_that_raise_midway(db: DB, main_dsn: str, at: int) -> None:
     """T1: an iterator's own error is what the caller sees, and nothing was done; a block stays usable."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from psycopg.errors import InvalidSqlStatementName
 
-from pgdual.sync import Client, DB
+from pgdual.sync import Client, DB, Transaction
 from pgdual.embedded import Postgres
 from pgdual.errors import (
     CircuitOpenError,
@@ -250,6 +250,45 @@ def test_the_servers_limit(main_dsn: str) -> None:
         assert db.fetchval(LIMIT) == "65s"
         idle = "select current_setting('idle_in_transaction_session_timeout')"
         assert db.fetchval(idle) == "5min"
+
+
+LIMITS = """insert into limits
+select $1, current_setting('statement_timeout'), current_setting('transaction_timeout', true)"""
+
+
+def limits_seen(db: DB | Transaction, timeout: float | None = 10) -> list[tuple[str, str]]:
+    """Return which limits of a statement and of a transaction the rows of a long executemany saw."""
+    db.executemany(LIMITS, [(number,) for number in range(4000)], timeout=timeout)
+    return db.fetch("delete from limits returning statement, transaction", into=tuple)
+
+
+@pytest.mark.parametrize("timeout", [10, 120, None])
+def test_a_limit_of_many_rows(main_dsn: str, timeout: float | None) -> None:
+    """D3: very many rows have a limit together, where the server knows that (17), and else one each."""
+    outside(main_dsn, "create table limits (id int, statement text, transaction text)")
+    with client_of(main=main_dsn, pool_max_size=1) as client:
+        db = client["main"]
+        is_old = db.fetchval("select current_setting('server_version_num')::int < 170000")
+        each = {10: "65s", 120: "125s", None: "0"}[timeout]
+        both = {10: ("0", "75s"), 120: ("0", "185s"), None: ("0", "0")}[timeout]
+        seen = limits_seen(db, timeout)
+        assert len(seen) == 4000
+        assert set(seen) == ({(each, None)} if is_old else {both})
+        assert db.fetchval(LIMIT) == "65s"
+        with db.transaction() as tx:
+            assert {statement for statement, _ in limits_seen(tx, timeout)} == {each}
+
+
+@pytest.mark.parametrize("name", ["statement_timeout", "transaction_timeout"])
+def test_many_rows_within_a_limit_of_the_users_own(main_dsn: str, name: str) -> None:
+    """D3: what the DSN or the role sets stays."""
+    outside(main_dsn, "create table limits (id int, statement text, transaction text)")
+    if not outside(main_dsn, f"select true from pg_settings where name = '{name}'"):
+        pytest.skip(f"this server has no {name}")
+    with client_of(main=f"{main_dsn}?options=-c%20{name}%3D7min") as client:
+        ((statement, transaction),) = set(limits_seen(client["main"]))
+        assert (statement if name == "statement_timeout" else transaction) == "7min"
+        assert (statement, transaction) in {("7min", "0"), ("7min", None), ("65s", "7min")}
 
 
 def test_a_limit_of_the_users_own(main_dsn: str) -> None:

@@ -5,7 +5,7 @@ from math import inf
 
 import pytest
 
-from pgdual.core.backstops import can_be_grouped, put_down, raised, session
+from pgdual.core.backstops import can_be_grouped, put_down, raised, session, total
 
 
 def test_a_session_is_told_later_than_the_client_would_act():
@@ -29,6 +29,17 @@ def test_a_longer_limit(limit, text):
     """A longer time limit is raised for the statement's own group, some seconds beyond it."""
     assert raised(limit) == text
     assert raised(limit, is_local=False) == text.replace(b"true", b"false")
+
+
+@pytest.mark.parametrize(
+    ("limit", "whole", "each"),
+    [(10.0, 75_000, 65_000), (60.0, 125_000, 65_000), (119.2, 185_000, 125_000), (1e9, 2**31 - 1, 2**31 - 1)],
+)
+def test_a_limit_of_all(limit, whole, each):
+    """Where each statement has pgdual's limit, the transaction has one that is as long as it may take."""
+    text = total(limit, 60.0).decode()
+    assert f"set_config('transaction_timeout', '{whole}', true), set_config('statement_timeout', '0'" in text
+    assert f"* 1000 = {each} AND current_setting('transaction_timeout') = '0'" in text
 
 
 @pytest.mark.parametrize(

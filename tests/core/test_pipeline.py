@@ -8,7 +8,7 @@ from psycopg.errors import lookup
 from psycopg.pq import DiagnosticField, TransactionStatus
 
 from pgdual.core.job import COMMAND, MANY, PLANS, STATUS, Job, begin, command
-from pgdual.core.pipeline import check_returned, in_parts, is_incident
+from pgdual.core.pipeline import FIRST, LONG, PART, check_returned, in_parts, is_incident
 from pgdual.core.results import is_outdated
 from pgdual.core.rows import ROWS
 from pgdual.core.statement import Statement
@@ -256,25 +256,44 @@ def test_a_loss_as_rows_are_sent(pipeline, tape, many, monkeypatch):
 
 
 def test_rows_in_parts():
-    """What is there is cut, what an iterator gives is read as it is asked for."""
-    assert list(in_parts([1, 2, 3, 4, 5], 2)) == [[1, 2], [3, 4], [5]]
-    assert list(in_parts((1, 2), 2)) == [(1, 2)]
-    assert list(in_parts([], 2)) == []
-    given = iter(range(5))
-    parts = in_parts(given, 2)
+    """What is there is cut, what an iterator gives is read as it is asked for; the first part is small."""
+    given = list(range(FIRST + PART + 2))
+    for rows in (given, tuple(given)):
+        parts = list(in_parts(rows))
+        assert [len(part) for part in parts] == [FIRST, PART, 2]
+        assert [row for part in parts for row in part] == given
+    assert list(in_parts([])) == [[]]
+    left = iter(given)
+    parts = in_parts(left)
     part = next(parts)
-    assert next(given) == 0
-    assert (list(part), list(next(parts))) == ([1, 2], [3, 4])
-    assert list(next(parts)) == []
+    assert next(left) == 0
+    assert (list(part), list(next(parts))) == (given[1 : FIRST + 1], given[FIRST + 1 : FIRST + PART + 1])
+    assert (list(next(parts)), list(next(parts))) == (given[-1:], [])
 
 
 def test_rows_behind_a_pooler(pipeline, tape):
-    """N1, N2: without names each row has the text and the types with it."""
+    """N1, N2: their statement has no name, and is parsed for them."""
     pipeline.unnamed = True
     job = Job(MANY, insert())
     pipeline.send(job)
     pipeline.send_rows(job, [(1, "a")], 1)
-    assert tape.sent == [("query_params", job.statement.query, [(1).to_bytes(4), b"a"], (INT4, TEXT), [1, 0])]
+    pipeline.send_rows(job, iter([(2, "b")]), 2)
+    assert tape.sent == [
+        ("prepare", b"", job.statement.query, (INT4, TEXT)),
+        ("query_prepared", b"", [(1).to_bytes(4), b"a"], [1, 0]),
+        ("query_prepared", b"", [(2).to_bytes(4), b"b"], [1, 0]),
+    ]
+    assert job.lead == 1
+
+
+def test_very_many_rows(pipeline, tape):
+    """N1: to parse the statement once more, without a name, is cheaper than to look it up for each."""
+    for rows, name in (([()] * LONG, b""), ((), insert().name), (iter([()] * LONG), insert().name)):
+        job = Job(MANY, insert())
+        job.feed = rows
+        pipeline.send(job)
+        assert (job.bound, job.lead, tape.sent[-1][:2]) == (name, 1, ("prepare", name))
+        pipeline.forget()
 
 
 @pytest.mark.parametrize(
