@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from psycopg import OperationalError
 
+from pgdual.core.caused import caused
 from pgdual.core.job import Job
 from pgdual.core.statement import Kind, check_place
 from pgdual.core.verdict import Verdict, judge
@@ -94,7 +95,8 @@ async def run(fleet: AsyncFleet, job: Job, timeout: float | Default | None) -> A
             wire.forsake(job)
             raise
         except Exception as error:
-            await _go_on(fleet, wire, job, error, is_read)
+            failure = error
+        await _go_on(fleet, wire, job, failure, is_read)
 
 
 async def _in_line(fleet: AsyncFleet, job: Job) -> Any:
@@ -105,8 +107,8 @@ async def _in_line(fleet: AsyncFleet, job: Job) -> Any:
     except PoolTimeoutError as error:
         if now() >= job.deadline:
             text = f"{_where(fleet.name, job)}: {error}, for another try within the time limit"
-            raise _final(fleet, job, QueryTimeoutError(text, "rolled back")) from None
-        raise _final(fleet, job, error) from None
+            raise caused(_final(fleet, job, QueryTimeoutError(text, "rolled back")), None)
+        raise caused(_final(fleet, job, error), None)
     try:
         job.sent = now()
     except CUTS:
@@ -140,7 +142,7 @@ async def _go_on(fleet: AsyncFleet, wire: Any, job: Job, error: Exception, is_re
         await _wait_for_next(fleet, job, error, _decide(fleet, wire, job, error, is_read))
     except Exception as final:
         if job.in_doubt:
-            raise _final(fleet, job, final) from final
+            raise caused(_final(fleet, job, final), final)
         raise
 
 
@@ -161,15 +163,14 @@ def _decide(fleet: AsyncFleet, wire: Any, job: Job, error: Exception, is_read: b
         raise error
     explain(fleet.name, job, error)
     if is_late(job, error):
-        raise _late(fleet.name, job) from None
+        raise _late(fleet.name, job)
     if isinstance(error, QueryTimeoutError):
-        raise _timed_out(fleet.name, job, error) from None
+        raise _timed_out(fleet.name, job, error)
     verdict = _judged(wire, job, error, is_read)
     if verdict is Verdict.UNKNOWN:
         fleet.meter.lost += 1
-        raise unknown(
-            fleet.name, job, "the connection was lost before the answer came; it may have been done or not"
-        ) from error
+        text = "the connection was lost before the answer came; it may have been done or not"
+        raise caused(unknown(fleet.name, job, text), error)
     delay = fleet.next_try(wire, job, verdict)
     if delay is None:
         fleet.meter.errors += 1

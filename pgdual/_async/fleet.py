@@ -14,8 +14,7 @@ import psycopg
 
 from pgdual.core.backstops import LIFTED, can_be_grouped, put_down, raised
 from pgdual.core.job import DESCRIBE, SCRIPT, Job, command
-from pgdual.core.lanes import WINDOW
-from pgdual.core.service import LEAST, learn
+from pgdual.core.service import Floor
 from pgdual.core.statement import Kind, Statement, check_single
 from pgdual.core.verdict import Verdict
 from pgdual.errors import CircuitOpenError, ClientClosedError, PoolTimeoutError
@@ -36,10 +35,10 @@ class AsyncFleet(AsyncRecovery):
 
     tokens: str | None = None  # where the table of commit tokens is, once somebody needed it (T6)
     joined: list[Any] | None = None  # wires whose calls leave together, while answers are handed out
-    _floor = 1.0
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        self.floor = Floor()
         self.replaying = runtime.Lock()  # held by a transaction that was rolled back for another's sake (T5)
 
     # -- taking a wire ---------------------------------------------------------------------------
@@ -50,7 +49,7 @@ class AsyncFleet(AsyncRecovery):
         if statement.kind is not _READ:
             return self.lanes.take(read_only=False)
         wire = self.lanes.join(statement.service)
-        if wire is not None and wire.backlog and wire.backlog + statement.service >= WINDOW:
+        if wire is not None and wire.backlog and wire.backlog + statement.service >= self.lanes.window:
             self.grow()  # L4: no wire was idle; another is made for those who come next
         return wire
 
@@ -353,33 +352,6 @@ class AsyncFleet(AsyncRecovery):
             wire.lose(psycopg.OperationalError(f"the session could not be cleaned: {error}"))
             return
         wire.release()
-
-    def measure(self, wire: Any, job: Job, begun: float, spent: float, taken: float) -> None:
-        """Count an answered call whose turn on *wire* began at *begun* and took *spent* seconds.
-
-        Of these the server had *taken*, as far as that is known.
-        """
-        statement = job.statement
-        is_read = statement.kind is _READ
-        wait = begun - job.started
-        self.meter.tell(wait, spent, job.rows, is_read)
-        if wait + spent > self.look_after or job.label is not None:
-            self.watch.look(job, wait, spent)
-        if is_read:
-            statement.service = learn(statement.service, taken)
-            wire.backlog -= job.service
-        else:
-            statement.service = learn(statement.service, spent)  # for who looks at the slowest ones
-
-    def beyond_floor(self, spent: float, taken: float, may_rise: bool) -> float:
-        """Return what a lone answer took beyond the quickest one: the network's part is not the text's.
-
-        Args:
-            spent, taken: As in `measure`.
-            may_rise: The network may have become slower; what waits for locks says nothing of that.
-        """
-        self._floor = min(spent, self._floor * 1.001 if may_rise else self._floor)
-        return max(taken - self._floor, LEAST)
 
     # -- looking ---------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from itertools import islice
 from math import inf
 from time import monotonic as now
-from typing import Any
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import psycopg
@@ -22,7 +22,7 @@ import psycopg
 from pgdual.core.job import COMMAND, STATUS, Job
 from pgdual.core.pipeline import Pipeline, check_returned, in_parts, is_incident
 from pgdual.core.results import IDLE
-from pgdual.core.service import Pulse, split
+from pgdual.core.service import Pulse, learn, split
 from pgdual.core.statement import Kind
 from pgdual.errors import QueryTimeoutError
 
@@ -32,6 +32,7 @@ from .runtime import GRACE, within
 
 # How many calls leave a lane together at most. Source: bench rows 3 and 14.
 HELD = 16
+_READ: Final = Kind.READ
 FRESH = 0.001  # seconds for which an answer shows that the server is there
 _PULSES: WeakKeyDictionary[Any, Pulse] = WeakKeyDictionary()
 
@@ -40,8 +41,9 @@ class Wire(Deadlines):
     """A connection and the jobs on it; what `core.lanes` calls a lane."""
 
     __slots__ = (
-        "_fd", "_held", "_last", "_poll", "_pulse", "_reading", "_turn", "_writing", "backlog", "charged",
-        "closing", "dirty", "generation", "holder", "idle_since", "read_only", "retire_at", "slow",
+        "_fd", "_floor", "_held", "_lanes", "_last", "_poll", "_pulse", "_reading", "_turn", "_writing",
+        "backlog", "charged", "closing", "dirty", "generation", "holder", "idle_since", "read_only",
+        "retire_at", "slow",
     )  # fmt: skip
 
     def __init__(self, connection: Any, fleet: Any, retire_at: float) -> None:
@@ -53,7 +55,7 @@ class Wire(Deadlines):
         self.backlog = self.idle_since = self._last = 0.0
         self.alone = self.closing = self.slow = self.read_only = self.dirty = self.dead = self.charged = False
         self.holder: Any = None
-        self._fleet = fleet
+        self._fleet, self._floor, self._lanes = fleet, fleet.floor, fleet.lanes
         self._loop = asyncio.get_running_loop()
         self._fd = connection.pgconn.socket
         self.quarantined, self.settling = -1.0, None
@@ -194,6 +196,7 @@ class Wire(Deadlines):
     def _on_readable(self) -> None:
         pipeline, pulse = self.pipeline, self._pulse
         self._turn = pulse.wake(self._turn, now())
+        self._lanes.window = pulse.window
         finished = pipeline.receive()
         if finished:
             self._tell(finished)
@@ -212,11 +215,11 @@ class Wire(Deadlines):
         begun = first.sent if is_lone else last
         spent, taken = moment - begun, self._pulse.spent(begun)
         if is_lone:
-            is_read = first.want <= STATUS and first.statement.kind is Kind.READ
-            taken = fleet.beyond_floor(spent, taken, is_read)
+            is_read = first.want <= STATUS and first.statement.kind is _READ
+            taken = self._floor.beyond(spent, taken, is_read)
         if count == 1:
             if first.want <= STATUS:
-                fleet.measure(self, first, begun, spent, taken)
+                self._measure(first, begun, spent, taken)
             elif first.want > COMMAND:
                 fleet.watch.look_at_many(first, moment - first.sent)
             placed: int = first.placed
@@ -242,11 +245,25 @@ class Wire(Deadlines):
             placed += job.placed
             job.placed = False
             if job.want <= STATUS:
-                self._fleet.measure(self, job, begun, spent, taken)
+                self._measure(job, begun, spent, taken)
             elif job.want > COMMAND:
                 self._fleet.watch.look_at_many(job, self._last - job.sent)
             begun, spent, taken = begun + spent, step, other
         return placed
+
+    def _measure(self, job: Job, begun: float, spent: float, taken: float) -> None:
+        # Its turn began at *begun* and took *spent*; of that the server had *taken*, as far as that is known.
+        statement, fleet = job.statement, self._fleet
+        is_read = statement.kind is _READ
+        wait = begun - job.started
+        fleet.meter.tell(wait, spent, job.rows, is_read)
+        if wait + spent > fleet.look_after or job.label is not None:
+            fleet.watch.look(job, wait, spent)
+        if is_read:
+            statement.service = learn(statement.service, taken)
+            self.backlog -= job.service
+        else:
+            statement.service = learn(statement.service, spent)  # for who looks at the slowest ones
 
     def _hand_out(self, finished: Iterator[Job]) -> None:
         fleet = self._fleet

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from psycopg import OperationalError
 
+from pgdual.core.caused import caused
 from pgdual.core.job import Job
 from pgdual.core.statement import Kind, check_place
 from pgdual.core.verdict import Verdict, judge
@@ -95,7 +96,8 @@ def run(fleet: Fleet, job: Job, timeout: float | Default | None) -> Any:
             wire.forsake(job)
             raise
         except Exception as error:
-            _go_on(fleet, wire, job, error, is_read)
+            failure = error
+        _go_on(fleet, wire, job, failure, is_read)
 
 
 def _in_line(fleet: Fleet, job: Job) -> Any:
@@ -106,8 +108,8 @@ def _in_line(fleet: Fleet, job: Job) -> Any:
     except PoolTimeoutError as error:
         if now() >= job.deadline:
             text = f"{_where(fleet.name, job)}: {error}, for another try within the time limit"
-            raise _final(fleet, job, QueryTimeoutError(text, "rolled back")) from None
-        raise _final(fleet, job, error) from None
+            raise caused(_final(fleet, job, QueryTimeoutError(text, "rolled back")), None)
+        raise caused(_final(fleet, job, error), None)
     try:
         job.sent = now()
     except CUTS:
@@ -141,7 +143,7 @@ def _go_on(fleet: Fleet, wire: Any, job: Job, error: Exception, is_read: bool) -
         _wait_for_next(fleet, job, error, _decide(fleet, wire, job, error, is_read))
     except Exception as final:
         if job.in_doubt:
-            raise _final(fleet, job, final) from final
+            raise caused(_final(fleet, job, final), final)
         raise
 
 
@@ -162,15 +164,14 @@ def _decide(fleet: Fleet, wire: Any, job: Job, error: Exception, is_read: bool) 
         raise error
     explain(fleet.name, job, error)
     if is_late(job, error):
-        raise _late(fleet.name, job) from None
+        raise _late(fleet.name, job)
     if isinstance(error, QueryTimeoutError):
-        raise _timed_out(fleet.name, job, error) from None
+        raise _timed_out(fleet.name, job, error)
     verdict = _judged(wire, job, error, is_read)
     if verdict is Verdict.UNKNOWN:
         fleet.meter.lost += 1
-        raise unknown(
-            fleet.name, job, "the connection was lost before the answer came; it may have been done or not"
-        ) from error
+        text = "the connection was lost before the answer came; it may have been done or not"
+        raise caused(unknown(fleet.name, job, text), error)
     delay = fleet.next_try(wire, job, verdict)
     if delay is None:
         fleet.meter.errors += 1

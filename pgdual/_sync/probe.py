@@ -14,7 +14,9 @@ import psycopg
 
 from pgdual.core.breaker import Breaker
 from pgdual.core.health import question
+from pgdual.core.lanes import Lanes
 from pgdual.core.meter import Meter
+from pgdual.core.service import Floor
 
 from . import runtime
 from .connection import Bounded
@@ -79,14 +81,13 @@ class _Beside:
         self.pooled = fleet.pooled
         self.breaker = Breaker(1, 1.0)
         self.meter = Meter()
+        self.floor = Floor()
+        self.lanes = Lanes(1)
 
     def answered(self, *_: Any) -> bool:
         return False
 
-    def beyond_floor(self, spent: float, *_: Any) -> float:
-        return spent
-
-    def measure(self, *_: Any) -> None:
+    def keep(self, *_: Any) -> None:
         pass
 
-    keep = lost = mend = recover = measure
+    lost = mend = recover = keep

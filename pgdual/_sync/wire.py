@@ -239,7 +239,7 @@ class Wire:
         moment = now()
         fleet, statement = self._fleet, job.statement
         if job.want <= STATUS:
-            run = moment - job.sent  # what `fleet.measure` does, without its call (bench row 8)
+            run = moment - job.sent
             wait = job.sent - job.started
             fleet.meter.tell(wait, run, job.rows, statement.kind is _READ)
             if wait + run > fleet.look_after or job.label is not None:

@@ -23,6 +23,7 @@ SLOW = 5e-3  # seconds
 # much, reads of 0.2 ms by ten tasks lose a seventh. Source: bench rows 2 to 4 and 15. A text that takes as
 # long has a wire to itself while there is one.
 WINDOW = 5e-4  # seconds
+WIDE = 2e-3  # where the client is too busy to have use for another wire
 
 
 class Lane(Protocol):
@@ -55,6 +56,7 @@ class Lanes:
     def __init__(self, depth: int) -> None:
         self.few = 0  # of the idle ones: with fewer left `dwindled` is called (W2)
         self.dwindled: Callable[[], object] = bool
+        self.window = WINDOW
         self.depth = depth  # calls that may share a lane (L5); 1 where lanes are not shared
         self.wires: list[Any] = []
         self.idle: dict[Any, None] = {}
@@ -84,7 +86,7 @@ class Lanes:
         lane = self.current
         if (
             lane is not None
-            and lane.backlog + service < WINDOW
+            and lane.backlog + service < self.window
             and lane.load < self.depth
             and not (self.waiting and self._in_line())
         ):

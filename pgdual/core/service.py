@@ -2,7 +2,9 @@
 
 A client that is busy hears an answer late. Were that counted as the server's time, a hundred tasks would
 seem to need ten wires, each with wake-ups and sends of its own, which keep the client so busy that it goes
-on to seem so: two thirds of the calls a second that a lane or two give. Source: bench row 3.
+on to seem so: two thirds of the calls a second that a lane or two give. On a server whose processors are all
+taken, too, an answer comes late by what stands before it: how long a text takes is rather what it took when
+it was quick. Source: bench row 3.
 """
 
 from __future__ import annotations
@@ -11,12 +13,18 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any
 
-from pgdual.core.lanes import SLOW
+from pgdual.core.lanes import SLOW, WIDE, WINDOW
 
 # Between two readers, or what is sent and a reader, that an event loop calls without a wait in between, at
 # most. At 50 us reads of 2 ms on sixty wires were taken for quick ones.
 REST = 2e-5  # seconds
 LEAST = 1e-6  # seconds that a READ takes, whatever was measured
+PAUSE = (
+    0.01  # seconds of a turn that count, at most: who has nothing to do is not to seem idle for long after
+)
+LATELY = 0.95  # what a turn still counts in the next one: twenty turns are remembered
+# How far an answer moves what is learned. Source: bench rows 3 and 16, on a machine half as quick.
+FALL, RISE = 0.1, 0.02
 
 
 class Pulse:
@@ -27,6 +35,8 @@ class Pulse:
         self._turn = 0
         self._woke = 0.0  # when the first reader of this turn was called
         self._absent = 0.0  # what is found in this turn was not there before then
+        self._waited = self._lasted = 0.0  # seconds of the turns lately, those that were waited and all
+        self.window = WINDOW  # of queued work that a READ may join
 
     def wake(self, turn: int, moment: float) -> int:
         """Return the number of this turn, to a reader that was called in *turn* before and is at *moment*.
@@ -37,6 +47,10 @@ class Pulse:
         has_waited = moment - self.rested > REST
         if has_waited or turn == self._turn:
             self._turn += 1
+            self._waited = self._waited * LATELY + (min(moment - self.rested, PAUSE) if has_waited else 0.0)
+            self._lasted = self._lasted * LATELY + min(moment - self._woke, PAUSE)
+            # L4: a loop that computes more than it waits has no use for more wires, which cost it more.
+            self.window = WINDOW if self._waited > self._lasted * 0.5 else WIDE
             self._absent = moment if has_waited else self._woke
             self._woke = moment
         return self._turn
@@ -46,9 +60,28 @@ class Pulse:
         return max(self._absent - begun, LEAST)
 
 
+class Floor:
+    """How long the quickest answer of a database takes: the network's part, which is no text's own."""
+
+    def __init__(self) -> None:
+        self._seconds = 1.0
+
+    def beyond(self, spent: float, taken: float, may_rise: bool) -> float:
+        """Return what a lone answer that *spent* so long, of which the server had *taken*, took beyond it.
+
+        Args:
+            may_rise: The network may have become slower; what waits for locks says nothing of that.
+        """
+        self._seconds = min(spent, self._seconds * 1.001 if may_rise else self._seconds)
+        return max(taken - self._seconds, LEAST)
+
+
 def learn(service: float, seconds: float) -> float:
-    """Return the service time of a text after another answer took *seconds* (a moving average)."""
-    return seconds if service == inf else service + (seconds - service) * 0.1
+    """Return the service time of a text after another answer took *seconds*: a moving average, a low one."""
+    if service == inf:
+        return seconds
+    rate = RISE if service < seconds < SLOW else FALL
+    return service + (seconds - service) * rate
 
 
 def split(jobs: Sequence[Any], spent: float) -> tuple[float, float]:

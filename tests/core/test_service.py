@@ -4,7 +4,7 @@ from math import inf
 
 import pytest
 
-from pgdual.core.lanes import SLOW, WINDOW
+from pgdual.core.lanes import SLOW, WIDE, WINDOW
 from pgdual.core.service import LEAST, REST, Pulse, learn, split
 
 CALL = 2e-5  # seconds of the client's own that an answer costs
@@ -84,6 +84,32 @@ def test_short_waits_are_waits():
             assert not turn or taken == pytest.approx(moment - last[reader])
             moment += CALL
             last[reader] = moment
+
+
+def test_how_busy_a_client_is():
+    """L4: one that computes more than it waits has more work join a lane, also after a pause."""
+    pulse, moment = Pulse(), 1.0
+    reader = Reader(pulse)
+    assert pulse.window == WINDOW
+    for share, window in ((0.7, WIDE), (0.3, WINDOW), (0.7, WIDE)):
+        for _ in range(50):
+            reader.read(moment, moment + (1 - share) * 1e-3, moment := moment + 1e-3)
+        assert pulse.window == window
+    reader.read(moment, moment := moment + 3600.0, moment)
+    for _ in range(20):
+        reader.read(moment, moment + 3e-4, moment := moment + 1e-3)
+    assert pulse.window == WIDE
+
+
+def test_what_is_queued_on_the_server_is_no_texts_own():
+    """Where answers are late as a rule and quick at times, a text is a quick one while none is slow."""
+    service = 1e-5
+    for number in range(1000):
+        service = learn(service, 1e-3 if number % 4 else 1e-5)
+    assert service < 5e-4
+    for _ in range(10):
+        service = learn(service, 2 * SLOW)
+    assert service > SLOW
 
 
 def test_nothing_takes_no_time():
