@@ -37,8 +37,8 @@ DEFAULT: Final = Default()
 """A timeout that is not given: the database's own."""
 
 
-def limit_of(fleet: AsyncFleet, timeout: float | Default | None) -> float:
-    """Return the command clock of a call in seconds.
+def limit_of(fleet: AsyncFleet, timeout: Any) -> float:
+    """Return the command clock of a call in seconds; *timeout* is what the user gave, whatever it be.
 
     Raises:
         UsageError: *timeout* is not a number of seconds above zero.
@@ -52,7 +52,7 @@ def limit_of(fleet: AsyncFleet, timeout: float | Default | None) -> float:
     return timeout
 
 
-async def run(fleet: AsyncFleet, job: Job, timeout: float | Default | None) -> Any:
+async def run(fleet: AsyncFleet, job: Job, timeout: Any) -> Any:
     """Run *job* outside of a transaction and return its value.
 
     Raises:
@@ -127,7 +127,7 @@ async def _make_ready(fleet: AsyncFleet, wire: Any, job: Job, limit: float, is_r
         job.sent = now()
 
 
-async def _past_breaker(fleet: AsyncFleet, job: Job, timeout: float | Default | None) -> Any:
+async def _past_breaker(fleet: AsyncFleet, job: Job, timeout: Any) -> Any:
     fleet.admit(job)
     job.admitted = True
     try:

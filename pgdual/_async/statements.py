@@ -29,7 +29,6 @@ from pgdual.errors import (
 )
 
 from .call import DEFAULT, explain, is_late, limit_of
-from .queries import Timeout
 from .replay import AsyncReplay
 from .runtime import CUTS, INTERRUPTS, grab, now, owner
 from .turns import AsyncTurns
@@ -77,13 +76,13 @@ class AsyncStatements:
 
     # -- statements ------------------------------------------------------------------------------
 
-    async def many(self, block: Any, job: Job, timeout: Timeout) -> int:
+    async def many(self, block: Any, job: Job, timeout: Any) -> int:
         """Run the statement of *job* for each row of its feed and return how many rows were touched."""
         if job.gathered is not None:
             self.log.turn_off("the rows that fetchmany returned are not kept")
         return int(await self.perform(block, job, timeout, self.say_many))
 
-    async def perform(self, block: Any, job: Job, timeout: Timeout, act: Any = None) -> Any:
+    async def perform(self, block: Any, job: Job, timeout: Any, act: Any = None) -> Any:
         """Run one statement for *block* in its turn, by `act(job)` if that is given; return its value."""
         fleet, turns = self.fleet, self._turns
         limit = fleet.command_timeout if timeout is DEFAULT else limit_of(fleet, timeout)
@@ -261,9 +260,7 @@ class AsyncStatements:
         finally:
             self._feeder = None
 
-    async def lent(
-        self, block: Any, statement: Statement, work: Any, is_limited: bool, timeout: Timeout
-    ) -> Any:
+    async def lent(self, block: Any, statement: Statement, work: Any, is_limited: bool, timeout: Any) -> Any:
         """Return what `work(connection)` does on psycopg's connection, in turn; replay is off then.
 
         Args:

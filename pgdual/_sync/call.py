@@ -38,8 +38,8 @@ DEFAULT: Final = Default()
 """A timeout that is not given: the database's own."""
 
 
-def limit_of(fleet: Fleet, timeout: float | Default | None) -> float:
-    """Return the command clock of a call in seconds.
+def limit_of(fleet: Fleet, timeout: Any) -> float:
+    """Return the command clock of a call in seconds; *timeout* is what the user gave, whatever it be.
 
     Raises:
         UsageError: *timeout* is not a number of seconds above zero.
@@ -53,7 +53,7 @@ def limit_of(fleet: Fleet, timeout: float | Default | None) -> float:
     return timeout
 
 
-def run(fleet: Fleet, job: Job, timeout: float | Default | None) -> Any:
+def run(fleet: Fleet, job: Job, timeout: Any) -> Any:
     """Run *job* outside of a transaction and return its value.
 
     Raises:
@@ -128,7 +128,7 @@ def _make_ready(fleet: Fleet, wire: Any, job: Job, limit: float, is_read: bool) 
         job.sent = now()
 
 
-def _past_breaker(fleet: Fleet, job: Job, timeout: float | Default | None) -> Any:
+def _past_breaker(fleet: Fleet, job: Job, timeout: Any) -> Any:
     fleet.admit(job)
     job.admitted = True
     try:

@@ -30,7 +30,6 @@ from pgdual.errors import (
 )
 
 from .call import DEFAULT, explain, is_late, limit_of
-from .queries import Timeout
 from .replay import Replay
 from .runtime import CUTS, INTERRUPTS, grab, now, owner
 from .turns import Turns
@@ -78,13 +77,13 @@ class Statements:
 
     # -- statements ------------------------------------------------------------------------------
 
-    def many(self, block: Any, job: Job, timeout: Timeout) -> int:
+    def many(self, block: Any, job: Job, timeout: Any) -> int:
         """Run the statement of *job* for each row of its feed and return how many rows were touched."""
         if job.gathered is not None:
             self.log.turn_off("the rows that fetchmany returned are not kept")
         return int(self.perform(block, job, timeout, self.say_many))
 
-    def perform(self, block: Any, job: Job, timeout: Timeout, act: Any = None) -> Any:
+    def perform(self, block: Any, job: Job, timeout: Any, act: Any = None) -> Any:
         """Run one statement for *block* in its turn, by `act(job)` if that is given; return its value."""
         fleet, turns = self.fleet, self._turns
         limit = fleet.command_timeout if timeout is DEFAULT else limit_of(fleet, timeout)
@@ -262,9 +261,7 @@ class Statements:
         finally:
             self._feeder = None
 
-    def lent(
-        self, block: Any, statement: Statement, work: Any, is_limited: bool, timeout: Timeout
-    ) -> Any:
+    def lent(self, block: Any, statement: Statement, work: Any, is_limited: bool, timeout: Any) -> Any:
         """Return what `work(connection)` does on psycopg's connection, in turn; replay is off then.
 
         Args:
