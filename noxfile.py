@@ -102,7 +102,8 @@ def tests_all(session: nox.Session) -> None:
 def faults(session: nox.Session) -> None:
     """Break networks and servers: every fault test, then the figures in one table, each within its bound."""
     killed = ("tests/test_projections_killed.py", "tests/test_projections_cli.py")
-    pytest(session, "tests/faults", "tests/sources", *killed, options=("-m", ""))
+    # Most of it waits for what is broken: two at a time take little more than half.
+    pytest(session, "tests/faults", "tests/sources", *killed, options=("-m", "", "-n", "2"))
     session.run("python", "-P", "-m", "tests.faults.figures", "--check")
 
 
