@@ -33,6 +33,7 @@ class Default:
         return "DEFAULT"
 
 
+LONGEST = 1e9  # seconds: as good as no limit, and no integer that is no float
 DEFAULT: Final = Default()
 """A timeout that is not given: the database's own."""
 
@@ -49,7 +50,7 @@ def limit_of(fleet: AsyncFleet, timeout: Any) -> float:
         return inf
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
         raise UsageError(f"timeout={timeout!r}: give seconds above 0, or None for no limit")
-    return timeout
+    return min(timeout, LONGEST) if timeout < inf else inf
 
 
 async def run(fleet: AsyncFleet, job: Job, timeout: Any) -> Any:
@@ -97,6 +98,7 @@ async def run(fleet: AsyncFleet, job: Job, timeout: Any) -> Any:
         except Exception as error:
             failure = error
         await _go_on(fleet, wire, job, failure, is_read)
+        del failure  # it holds this call, and all that it was given
 
 
 async def _in_line(fleet: AsyncFleet, job: Job) -> Any:
@@ -163,9 +165,9 @@ def _decide(fleet: AsyncFleet, wire: Any, job: Job, error: Exception, is_read: b
         raise error
     explain(fleet.name, job, error)
     if is_late(job, error):
-        raise _late(fleet.name, job)
+        raise caused(_late(fleet.name, job), None)
     if isinstance(error, QueryTimeoutError):
-        raise _timed_out(fleet.name, job, error)
+        raise caused(_timed_out(fleet.name, job, error), None)
     verdict = _judged(wire, job, error, is_read)
     if verdict is Verdict.UNKNOWN:
         fleet.meter.lost += 1

@@ -22,7 +22,7 @@ import psycopg
 from pgdual.core.job import COMMAND, STATUS, Job
 from pgdual.core.pipeline import Pipeline, check_returned, in_parts, is_incident
 from pgdual.core.results import IDLE
-from pgdual.core.service import Pulse, learn, split
+from pgdual.core.service import Pulse, expect, learn, split
 from pgdual.core.statement import Kind
 from pgdual.errors import QueryTimeoutError
 
@@ -159,9 +159,9 @@ class Wire(Deadlines):
 
     async def _feed(self, job: Job, rows: Iterable[Sequence[Any]]) -> None:
         pipeline, number = self.pipeline, 1
-        for part in in_parts(rows):
+        for most, part in in_parts(rows):
             following = pipeline.send_rows(job, part, number)
-            if following == number:
+            if following - number < most:
                 return
             number = following
             self._flush()
@@ -259,11 +259,10 @@ class Wire(Deadlines):
         fleet.meter.tell(wait, spent, job.rows, is_read)
         if wait + spent > fleet.look_after or job.label is not None:
             fleet.watch.look(job, wait, spent)
+        statement.average = learn(statement.average, spent)
         if is_read:
-            statement.service = learn(statement.service, taken)
+            statement.service = expect(statement.service, taken)
             self.backlog -= job.service
-        else:
-            statement.service = learn(statement.service, spent)  # for who looks at the slowest ones
 
     def _hand_out(self, finished: Iterator[Job]) -> None:
         fleet = self._fleet

@@ -34,6 +34,7 @@ class Default:
         return "DEFAULT"
 
 
+LONGEST = 1e9  # seconds: as good as no limit, and no integer that is no float
 DEFAULT: Final = Default()
 """A timeout that is not given: the database's own."""
 
@@ -50,7 +51,7 @@ def limit_of(fleet: Fleet, timeout: Any) -> float:
         return inf
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
         raise UsageError(f"timeout={timeout!r}: give seconds above 0, or None for no limit")
-    return timeout
+    return min(timeout, LONGEST) if timeout < inf else inf
 
 
 def run(fleet: Fleet, job: Job, timeout: Any) -> Any:
@@ -98,6 +99,7 @@ def run(fleet: Fleet, job: Job, timeout: Any) -> Any:
         except Exception as error:
             failure = error
         _go_on(fleet, wire, job, failure, is_read)
+        del failure  # it holds this call, and all that it was given
 
 
 def _in_line(fleet: Fleet, job: Job) -> Any:
@@ -164,9 +166,9 @@ def _decide(fleet: Fleet, wire: Any, job: Job, error: Exception, is_read: bool) 
         raise error
     explain(fleet.name, job, error)
     if is_late(job, error):
-        raise _late(fleet.name, job)
+        raise caused(_late(fleet.name, job), None)
     if isinstance(error, QueryTimeoutError):
-        raise _timed_out(fleet.name, job, error)
+        raise caused(_timed_out(fleet.name, job, error), None)
     verdict = _judged(wire, job, error, is_read)
     if verdict is Verdict.UNKNOWN:
         fleet.meter.lost += 1

@@ -169,9 +169,9 @@ class Wire:
 
     def _feed(self, job: Job, rows: Iterable[Sequence[Any]]) -> None:
         pipeline, number = self.pipeline, 1
-        for part in in_parts(rows):
+        for most, part in in_parts(rows):
             following = pipeline.send_rows(job, part, number)
-            if following == number:
+            if following - number < most:
                 return
             number = following
             self._write(job.deadline)
@@ -244,7 +244,7 @@ class Wire:
             fleet.meter.tell(wait, run, job.rows, statement.kind is _READ)
             if wait + run > fleet.look_after or job.label is not None:
                 fleet.watch.look(job, wait, run)
-            statement.service = learn(statement.service, run)
+            statement.average = statement.service = learn(statement.average, run)
         elif job.want > COMMAND:
             fleet.watch.look_at_many(job, moment - job.sent)
         if fleet.breaker.failures and not job.lost:

@@ -191,16 +191,17 @@ class Pipeline(Results):
         self.owed.append(job)
 
     def _send_start(self, job: Job) -> None:
-        statement, feed = job.statement, job.feed
+        statement, plans = job.statement, job.statement.plans
         prepared = self.prepared.get(statement.name)
-        # Rows find what has no name without a look-up.
-        if self.unnamed or is_long(feed):
-            prepared, job.bound = Prepared(statement.plans), b""
-            self.pgconn.send_prepare(b"", statement.query, statement.plans.types)
+        # Rows find what has no name without a look-up. What returns rows keeps its name where it has one: if
+        # it were parsed anew it could have other columns than were described (Q6).
+        if self.unnamed or (job.gathered is None and is_long(job.feed)):
+            prepared, job.bound = Prepared(plans), b""
+            self.pgconn.send_prepare(b"", statement.query, plans.types)
             job.lead += 1
         else:
             job.bound = statement.name
-            if prepared is None or prepared.plans is not statement.plans:
+            if prepared is None or prepared.plans is not plans:
                 prepared = self._send_parse(job)
         job.prepared, job.value = prepared, 0
         self.owed.append(job)
@@ -296,18 +297,19 @@ def is_long(feed: Iterable[Sequence[Any]]) -> bool:
     return isinstance(feed, (list, tuple)) and len(feed) >= LONG
 
 
-def in_parts(rows: Iterable[Sequence[Any]]) -> Iterator[Iterable[Sequence[Any]]]:
-    """Return *rows* in parts, between two of which the socket is looked at.
+def in_parts(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[int, Iterable[Sequence[Any]]]]:
+    """Return *rows* in parts, each after how many it has at most; the one that has fewer is the last.
 
-    Parts of a list or a tuple are such; of anything else they are to be read as they are sent, and have no
-    end: an empty one is the last. What was not read yet, an iterator may still change.
+    Parts of a list or a tuple are such; of anything else they are to be read as they are sent. What was not
+    read yet, an iterator may still change.
     """
     # No generators: to end one that is left is a call, in which Ctrl-C would be lost (D4).
     if isinstance(rows, (list, tuple)):
         bounds = [slice(FIRST), *(slice(at, at + PART) for at in range(FIRST, len(rows), PART))]
-        return map(rows.__getitem__, bounds)
+        return zip(chain((FIRST,), repeat(PART)), map(rows.__getitem__, bounds), strict=False)
+    # No small first part: what an early error leaves unread of them cannot be said again (T5).
     iterator = iter(rows)
-    return chain((islice(iterator, FIRST),), iter(lambda: islice(iterator, PART), None))
+    return zip(repeat(PART), iter(lambda: islice(iterator, PART), None), strict=False)
 
 
 def alike(job: Job, rows: Sequence[Sequence[Any]], types: Types) -> Any:

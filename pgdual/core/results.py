@@ -20,6 +20,7 @@ from psycopg.pq.abc import PGconn, PGresult
 
 from pgdual.errors import UsageError
 
+from .caused import caused
 from .job import COMMAND, DESCRIBE, MANY, RETURNED, SCRIPT, STATUS, Job
 from .loaders import REFUSED
 from .rows import Context, Prepared, made
@@ -204,7 +205,7 @@ class Results:
         try:
             job.gathered += self._value(job, result)
         except Exception as error:
-            job.error = error
+            job.error = _raisable(error)
             answered -= 1  # the error is this row's
         job.rows = answered
 
@@ -250,7 +251,7 @@ class Results:
             else:
                 job.value += self._value(job, result)  # another part of many rows
         except Exception as error:
-            job.error = error
+            job.error = _raisable(error)
 
     def _value(self, job: Job, result: PGresult) -> Any:
         if self._partial:
@@ -284,7 +285,7 @@ class Results:
     def _check_columns(self, job: Job, result: PGresult) -> None:
         # Q6: a column that came to the table since it was described may have no binary loader.
         statement, fields = job.statement, range(result.nfields)
-        if statement.kind is not READ or not fields or not result.fformat(0):
+        if not (statement.kind is READ or job.gathered is not None) or not fields or not result.fformat(0):
             return
         if not self._types.is_binary(result.ftype(field) for field in fields):
             error = psycopg.errors.FeatureNotSupported("the columns have changed since they were described")
@@ -320,3 +321,10 @@ def is_outdated(error: psycopg.Error) -> bool:
         return diag.source_function == _CACHED_PLAN and diag.context is None
     # An error of the text's own has a place in it; one from within a function has a context.
     return str(error.sqlstate)[:2] == "42" and diag.statement_position is not None and diag.context is None
+
+
+def _raisable(error: Exception) -> Exception:
+    # No coroutine can raise a StopIteration, and no future takes one.
+    if isinstance(error, StopIteration):
+        return caused(RuntimeError("what was given as into= raised StopIteration"), error)
+    return error

@@ -76,12 +76,15 @@ class Floor:
         return max(taken - self._seconds, LEAST)
 
 
-def learn(service: float, seconds: float) -> float:
-    """Return the service time of a text after another answer took *seconds*: a moving average, a low one."""
-    if service == inf:
-        return seconds
+def learn(average: float, seconds: float) -> float:
+    """Return a moving average after another answer took *seconds*; inf is none yet."""
+    return seconds if average == inf else average + (seconds - average) * FALL
+
+
+def expect(service: float, seconds: float) -> float:
+    """Return what a text is expected to take after the server had *seconds* for it: a low average."""
     rate = RISE if service < seconds < SLOW else FALL
-    return service + (seconds - service) * rate
+    return seconds if service == inf else service + (seconds - service) * rate
 
 
 def split(jobs: Sequence[Any], spent: float) -> tuple[float, float]:

@@ -59,6 +59,7 @@ class Statement:
     """
 
     __slots__ = (
+        "average",
         "controls",
         "kind",
         "leaves_traces",
@@ -98,7 +99,8 @@ class Statement:
         self.types: tuple[int, ...] | None = None  # until it is described, and when that is outdated
         self.plans: Plans = Plans()
         self.result_format: int = 1
-        self.service: float = inf
+        self.average: float = inf  # seconds that it took of late (W1)
+        self.service: float = inf  # seconds that a READ is expected to take on a lane (L4)
         self.sort(pure)
 
     def __repr__(self) -> str:
@@ -185,9 +187,9 @@ class Statements:
     def slowest(self, count: int) -> list[tuple[str, float]]:
         """Return the texts that take longest, and the seconds that they take on average of late."""
         known = [
-            (statement.sql, statement.service)
+            (statement.sql, statement.average)
             for statement in [*self._old.values(), *self.texts.values()]
-            if statement.service != inf
+            if statement.average != inf
         ]
         return sorted(dict(known).items(), key=lambda pair: pair[1], reverse=True)[:count]
 

@@ -93,6 +93,8 @@ async def test_a_wrong_timeout(db: AsyncDB) -> None:
             with pytest.raises(UsageError, match="timeout="):
                 await tx.fetch("select 1", timeout=wrong)
             assert await tx.fetchval("select 1", timeout=float("inf")) == 1
+    for _ in range(25):  # more than there are connections
+        assert await db.fetchval("select 1", timeout=10**400) == 1
 
 
 async def test_names_of_arguments(db: AsyncDB) -> None:

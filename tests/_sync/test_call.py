@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import gc
+from dataclasses import dataclass
 from time import monotonic
+from weakref import ref
 
 import pytest
 from psycopg.errors import DivisionByZero, FeatureNotSupported
@@ -19,7 +22,7 @@ from pgdual.errors import (
 )
 
 from .clients import client_of, is_running, prepare, terminate
-from .runtime import Event, gather, spawn, wait_until
+from .runtime import Event, gather, sleep, spawn, wait_until
 
 WRITER = """create function next_number() returns int language sql as
     $$ insert into log default values returning id $$"""
@@ -152,6 +155,55 @@ def test_columns_that_change(main_dsn: str) -> None:
         assert gather(*[fetch] * 20) == [[{"id": 1, "name": "a"}]] * 20
         db.execute("alter table t add column words tsvector default 'a'")
         assert gather(*[fetch] * 20) == [[{"id": 1, "name": "a", "words": "'a'"}]] * 20
+
+
+@dataclass
+class Stopping:
+    id: int
+
+    def __post_init__(self) -> None:
+        raise StopIteration
+
+
+def test_a_maker_that_stops(main_dsn: str) -> None:
+    """A StopIteration, which no task and no future can be given, is told as what it is."""
+    with client_of(main=main_dsn) as client:
+        for call in (client["main"].fetchrow, client["main"].fetch):
+            with pytest.raises(RuntimeError, match="into= raised StopIteration") as caught:
+                call("select 1 as id", into=Stopping)
+            assert isinstance(caught.value.__cause__, StopIteration)
+        assert client["main"].fetchval("select 1") == 1
+
+
+class Held(str):
+    """An argument that shows whether it is still there."""
+
+    __slots__ = ("__weakref__",)
+
+
+def test_nothing_is_kept_of_a_call_that_was_tried_again(main_dsn: str) -> None:
+    """The error of the first try holds nobody's arguments until the collector comes."""
+    prepare(main_dsn, "create table t (name text)", "create sequence tries")
+    prepare(
+        main_dsn,
+        """create function once() returns trigger language plpgsql as $$ begin
+          if nextval('tries') = 1 then raise 'meanwhile' using errcode = '40001'; end if; return new;
+        end $$""",
+        "create trigger once before insert on t for each row execute function once()",
+    )
+    with client_of(main=main_dsn) as client:
+        gc.collect()
+        gc.disable()
+        try:
+            name = Held("a")
+            seen = ref(name)
+            assert client["main"].execute("insert into t values ($1)", name) == "INSERT 0 1"
+            assert client["main"].stats()["resent"] == 1
+            del name
+            sleep(0)
+            assert seen() is None
+        finally:
+            gc.enable()
 
 
 def test_parameter_types_that_change(main_dsn: str) -> None:

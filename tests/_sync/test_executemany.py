@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg.errors import FeatureNotSupported
 
 from pgdual.sync import Client, DB
 from pgdual.errors import (
@@ -120,6 +121,46 @@ def test_a_text_that_the_server_refuses(db: DB) -> None:
     with pytest.raises(InvalidTextRepresentation) as caught:
         db.executemany(INSERT, [("1", "a"), ("two", "b")])
     assert "row: 2" in caught.value.__notes__
+
+
+def test_columns_that_came_since(db: DB, main_dsn: str) -> None:
+    """Q6: very many rows return no column that the statement was not described with."""
+    db.fetchmany(f"{INSERT} returning *", [(0, "a")])
+    outside(main_dsn, "alter table t add column v tsvector default 'a b'")
+    with pytest.raises(FeatureNotSupported):
+        db.fetchmany(f"{INSERT} returning *", [(number, "a") for number in range(1, 5001)])
+    assert ids(main_dsn) == [0]
+    rows = db.fetchmany(f"{INSERT} returning *", [(number, "a") for number in range(1, 5001)])
+    assert {row[2] for row in rows} == {"'a' 'b'"}
+
+
+class Paged:
+    """Rows that end, and go on if they are asked for more."""
+
+    def __init__(self, pages: list[int]) -> None:
+        self.pages = pages
+        self.left = 0
+        self.number = 0
+
+    def __iter__(self) -> Paged:
+        return self
+
+    def __next__(self) -> tuple[int, str]:
+        if not self.left:
+            self.left = self.pages.pop(0) + 1
+        self.left -= 1
+        if not self.left:
+            raise StopIteration
+        self.number += 1
+        return self.number, "a"
+
+
+@pytest.mark.parametrize("size", [0, 9, 60, 499, 501])
+def test_rows_that_would_go_on(db: DB, size: int) -> None:
+    """What an iterator gives after its end is not asked for."""
+    rows = Paged([size, 7])
+    assert db.executemany(INSERT, rows) == size
+    assert rows.pages == [7]
 
 
 class BrokenError(Exception):

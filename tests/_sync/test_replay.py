@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -271,3 +273,29 @@ def test_the_log_is_bounded(main_dsn: str) -> None:
                     tx.fetchval("select 1")
                 cut(main_dsn)
                 tx.execute(ADD, 2, 1)
+
+
+ONCE = """
+create sequence tries;
+create function once() returns trigger language plpgsql as $$ begin
+  if new.n = 6 and nextval('tries') = 1 then raise 'meanwhile' using errcode = '40001'; end if;
+  return new;
+end $$;
+create trigger once before insert on t for each row execute function once();
+"""
+
+
+def test_rows_that_are_made_as_they_are_sent(main_dsn: str) -> None:
+    """T5: some hundred rows of a generator are read whole, however early one failed, and said again."""
+    prepare(main_dsn, TABLE, ONCE)
+
+    def rows() -> Iterator[tuple[int, int]]:
+        for number in range(300):
+            time.sleep(0.0005)  # the error has come long before the last
+            yield 100 + number, number
+
+    with client_of(main=main_dsn) as client:
+        with client["main"].transaction() as tx:
+            assert tx.executemany("insert into t values ($1, $2)", rows()) == 300
+        assert tx.replays == 1
+        assert first(main_dsn, "select count(*) from t where id >= 100") == 300

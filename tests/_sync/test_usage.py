@@ -94,6 +94,8 @@ def test_a_wrong_timeout(db: DB) -> None:
             with pytest.raises(UsageError, match="timeout="):
                 tx.fetch("select 1", timeout=wrong)
             assert tx.fetchval("select 1", timeout=float("inf")) == 1
+    for _ in range(25):  # more than there are connections
+        assert db.fetchval("select 1", timeout=10**400) == 1
 
 
 def test_names_of_arguments(db: DB) -> None:

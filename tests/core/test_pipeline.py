@@ -256,19 +256,18 @@ def test_a_loss_as_rows_are_sent(pipeline, tape, many, monkeypatch):
 
 
 def test_rows_in_parts():
-    """What is there is cut, what an iterator gives is read as it is asked for; the first part is small."""
+    """A list is cut, into a small part first; what an iterator gives is read as it is asked for."""
     given = list(range(FIRST + PART + 2))
     for rows in (given, tuple(given)):
         parts = list(in_parts(rows))
-        assert [len(part) for part in parts] == [FIRST, PART, 2]
-        assert [row for part in parts for row in part] == given
-    assert list(in_parts([])) == [[]]
+        assert [(most, len(part)) for most, part in parts] == [(FIRST, FIRST), (PART, PART), (PART, 2)]
+        assert [row for _, part in parts for row in part] == given
+    assert list(in_parts([])) == [(FIRST, [])]
     left = iter(given)
     parts = in_parts(left)
-    part = next(parts)
-    assert next(left) == 0
-    assert (list(part), list(next(parts))) == (given[1 : FIRST + 1], given[FIRST + 1 : FIRST + PART + 1])
-    assert (list(next(parts)), list(next(parts))) == (given[-1:], [])
+    most, part = next(parts)
+    assert (most, next(left)) == (PART, 0)
+    assert (list(part), list(next(parts)[1])) == (given[1 : PART + 1], given[PART + 1 :])
 
 
 def test_rows_behind_a_pooler(pipeline, tape):
@@ -288,11 +287,17 @@ def test_rows_behind_a_pooler(pipeline, tape):
 
 def test_very_many_rows(pipeline, tape):
     """N1: to parse the statement once more, without a name, is cheaper than to look it up for each."""
-    for rows, name in (([()] * LONG, b""), ((), insert().name), (iter([()] * LONG), insert().name)):
+    name, many = insert().name, [()] * LONG
+    for rows, gathered, bound in (
+        (many, None, b""),
+        ((), None, name),
+        (iter(many), None, name),
+        (many, [], name),
+    ):
         job = Job(MANY, insert())
-        job.feed = rows
+        job.feed, job.gathered = rows, gathered
         pipeline.send(job)
-        assert (job.bound, job.lead, tape.sent[-1][:2]) == (name, 1, ("prepare", name))
+        assert (job.bound, job.lead, tape.sent[-1][:2]) == (bound, 1, ("prepare", bound))
         pipeline.forget()
 
 

@@ -5,7 +5,7 @@ from math import inf
 import pytest
 
 from pgdual.core.lanes import SLOW, WIDE, WINDOW
-from pgdual.core.service import LEAST, REST, Pulse, learn, split
+from pgdual.core.service import LEAST, REST, Pulse, expect, learn, split
 
 CALL = 2e-5  # seconds of the client's own that an answer costs
 
@@ -43,7 +43,7 @@ def test_a_busy_client_takes_no_blame_out_on_the_server():
             done = moment + 10 * CALL
             taken = reader.read(last[reader], moment, done)
             last[reader], moment = moment, done
-            service = learn(service, taken / 10)
+            service = expect(service, taken / 10)
     assert 100 * service < WINDOW
 
 
@@ -105,10 +105,10 @@ def test_what_is_queued_on_the_server_is_no_texts_own():
     """Where answers are late as a rule and quick at times, a text is a quick one while none is slow."""
     service = 1e-5
     for number in range(1000):
-        service = learn(service, 1e-3 if number % 4 else 1e-5)
+        service = expect(service, 1e-3 if number % 4 else 1e-5)
     assert service < 5e-4
     for _ in range(10):
-        service = learn(service, 2 * SLOW)
+        service = expect(service, 2 * SLOW)
     assert service > SLOW
 
 
@@ -122,7 +122,7 @@ def test_nothing_takes_no_time():
 @pytest.mark.parametrize("seconds", [1e-6, 3.0])
 def test_learning(seconds):
     """The first answer is believed, later ones move the expectation by a tenth."""
-    assert learn(inf, seconds) == seconds
+    assert learn(inf, seconds) == expect(inf, seconds) == seconds
     assert learn(1.0, seconds) == pytest.approx(0.9 + seconds / 10)
 
 

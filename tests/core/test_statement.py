@@ -419,7 +419,7 @@ def test_the_slowest_texts_are_known():
     """W1: the texts that were timed, the slowest first, each once, whichever generation they are in."""
     statements = Statements(4)
     for number in range(4):
-        statements.get(f"select {number}").service = number / 10
+        statements.get(f"select {number}").average = number / 10
     statements.get("select 'never timed'")
     assert statements.slowest(2) == [("select 3", 0.3), ("select 2", 0.2)]
     assert "select 'never timed'" not in dict(statements.slowest(10))
