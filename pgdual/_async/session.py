@@ -244,7 +244,7 @@ class AsyncSession(AsyncStatements):
         if wire.dead and self.failed is not None:
             raise TransactionFailedError(self._swallowed())
         job, limit = command(b"COMMIT"), self.fleet.command_timeout
-        interrupt, failure = None, None
+        interrupt, failure, status = None, None, ""
         must_wait = self._turns.lock.locked() or wire.settling is not None
         try:
             try:

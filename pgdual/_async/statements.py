@@ -335,7 +335,7 @@ class AsyncStatements:
                 f"this process was forked inside a transaction on {name!r}, which is its parent's; fork "
                 "outside of the block, or open one of its own here"
             )
-        if wire.dead:
+        if wire is not None and wire.dead:
             raise psycopg.OperationalError(
                 f"the connection of this transaction on {name!r} was lost; it was rolled back"
             )

@@ -31,12 +31,12 @@ class Pulse:
     """The turns of one event loop, as its readers see them: it looks at the sockets, calls who can read."""
 
     def __init__(self) -> None:
-        self.rested = 0.0  # when the last reader was done, or something was sent since
+        self.rested: float = 0.0  # when the last reader was done, or something was sent since
         self._turn = 0
         self._woke = 0.0  # when the first reader of this turn was called
         self._absent = 0.0  # what is found in this turn was not there before then
         self._waited = self._lasted = 0.0  # seconds of the turns lately, those that were waited and all
-        self.window = WINDOW  # of queued work that a READ may join
+        self.window: float = WINDOW  # of queued work that a READ may join
 
     def wake(self, turn: int, moment: float) -> int:
         """Return the number of this turn, to a reader that was called in *turn* before and is at *moment*.
