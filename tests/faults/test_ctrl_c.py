@@ -54,9 +54,12 @@ def pressed(deed: str, dsn: str, when: Callable[[], object], then: Callable[[], 
             at = time.monotonic()
             running.send_signal(signal.SIGINT)
             assert running.stdout is not None
+            assert running.stderr is not None
             took = float(running.stdout.readline() or "nan") - at
             then()
-            said, complaints = running.communicate()
+            # Not by communicate(), which does not see what readline() has read beyond its line.
+            said, complaints = running.stdout.read(), running.stderr.read()
+            running.wait()
         finally:
             watchdog.cancel()
             running.kill()
