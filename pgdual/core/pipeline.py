@@ -192,7 +192,6 @@ class Pipeline(Results):
 
     def _send_start(self, job: Job) -> None:
         statement, plans = job.statement, job.statement.plans
-        prepared = self.prepared.get(statement.name)
         # Rows find what has no name without a look-up. What returns rows keeps its name where it has one: if
         # it were parsed anew it could have other columns than were described (Q6).
         if self.unnamed or (job.gathered is None and is_long(job.feed)):
@@ -200,9 +199,8 @@ class Pipeline(Results):
             self.pgconn.send_prepare(b"", statement.query, plans.types)
             job.lead += 1
         else:
-            job.bound = statement.name
-            if prepared is None or prepared.plans is not plans:
-                prepared = self._send_parse(job)
+            job.bound, held = statement.name, self.prepared.get(statement.name)
+            prepared = held if held is not None and held.plans is plans else self._send_parse(job)
         job.prepared, job.value = prepared, 0
         self.owed.append(job)
 

@@ -19,9 +19,8 @@ from pgdual.core.lanes import SLOW, WIDE, WINDOW
 # most. At 50 us reads of 2 ms on sixty wires were taken for quick ones.
 REST = 2e-5  # seconds
 LEAST = 1e-6  # seconds that a READ takes, whatever was measured
-PAUSE = (
-    0.01  # seconds of a turn that count, at most: who has nothing to do is not to seem idle for long after
-)
+# Seconds of a turn that count, at most: who had nothing to do for a while does not seem idle long after.
+PAUSE = 0.01
 LATELY = 0.95  # what a turn still counts in the next one: twenty turns are remembered
 # How far an answer moves what is learned. Source: bench rows 3 and 16, on a machine half as quick.
 FALL, RISE = 0.1, 0.02
@@ -76,15 +75,14 @@ class Floor:
         return max(taken - self._seconds, LEAST)
 
 
-def learn(average: float, seconds: float) -> float:
-    """Return a moving average after another answer took *seconds*; inf is none yet."""
-    return seconds if average == inf else average + (seconds - average) * FALL
+def learn(average: float, seconds: float, rate: float = FALL) -> float:
+    """Return a moving average after another answer took *seconds* and moved it by *rate*; inf: none yet."""
+    return seconds if average == inf else average + (seconds - average) * rate
 
 
 def expect(service: float, seconds: float) -> float:
     """Return what a text is expected to take after the server had *seconds* for it: a low average."""
-    rate = RISE if service < seconds < SLOW else FALL
-    return seconds if service == inf else service + (seconds - service) * rate
+    return learn(service, seconds, RISE if service < seconds < SLOW else FALL)
 
 
 def split(jobs: Sequence[Any], spent: float) -> tuple[float, float]:

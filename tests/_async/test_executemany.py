@@ -162,10 +162,6 @@ async def test_rows_that_would_go_on(db: AsyncDB, size: int) -> None:
     assert rows.pages == [7]
 
 
-class BrokenError(Exception):
-    pass
-
-
 async def test_very_many_rows(db: AsyncDB, main_dsn: str) -> None:
     """N1, Q5: with a statement that is parsed for them, which knows what became of their table meanwhile."""
     rows: list[Any] = [(number, "a") for number in range(5000)]
@@ -188,6 +184,10 @@ async def test_very_many_rows(db: AsyncDB, main_dsn: str) -> None:
     assert await db.executemany(INSERT, [(1, "a")] * 5000) == 5000
     returned = await db.fetchmany(f"{INSERT} returning id + 1", [(number, "a") for number in range(5000)])
     assert [row[0] for row in returned] == list(range(1, 5001))
+
+
+class BrokenError(Exception):
+    pass
 
 
 @pytest.mark.parametrize("at", [0, 3, 1999])

@@ -163,10 +163,6 @@ def test_rows_that_would_go_on(db: DB, size: int) -> None:
     assert rows.pages == [7]
 
 
-class BrokenError(Exception):
-    pass
-
-
 def test_very_many_rows(db: DB, main_dsn: str) -> None:
     """N1, Q5: with a statement that is parsed for them, which knows what became of their table meanwhile."""
     rows: list[Any] = [(number, "a") for number in range(5000)]
@@ -189,6 +185,10 @@ def test_very_many_rows(db: DB, main_dsn: str) -> None:
     assert db.executemany(INSERT, [(1, "a")] * 5000) == 5000
     returned = db.fetchmany(f"{INSERT} returning id + 1", [(number, "a") for number in range(5000)])
     assert [row[0] for row in returned] == list(range(1, 5001))
+
+
+class BrokenError(Exception):
+    pass
 
 
 @pytest.mark.parametrize("at", [0, 3, 1999])
