@@ -28,7 +28,7 @@ PACKAGES = (
 def describe(dsn: str) -> dict[str, str]:
     """Return what a reader needs to judge the figures, a few words each."""
     versions = {name: _version(name) for name in PACKAGES}
-    versions["pgdual"] += f", {_core()}"
+    versions["pgdual"] += ", its core compiled" if is_compiled() else ", its core in Python"
     return {
         "cpu": f"{_cpu_model()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
         "python": f"{platform.python_implementation()} {platform.python_version()}, {platform.system()}",
@@ -38,9 +38,9 @@ def describe(dsn: str) -> dict[str, str]:
     }
 
 
-def _core() -> str:
+def is_compiled() -> bool:
     """Return what pgdual's hot path runs as: users install it compiled, a source tree is Python."""
-    return "its core in Python" if str(pipeline.__file__).endswith(".py") else "its core compiled"
+    return not str(pipeline.__file__).endswith(".py")
 
 
 def _version(package: str) -> str:
