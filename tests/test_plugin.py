@@ -96,7 +96,51 @@ def test_each_test_has_its_databases(pytester: pytest.Pytester, monkeypatch: pyt
     pytester.makeini("[pytest]\nanyio_mode = auto\nfilterwarnings = error\n")
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(application=APPLICATION, test_it=TESTS)
-    pytester.runpytest_subprocess("-q", "-p", "pgdual.testing").assert_outcomes(passed=9)
+    # pytest-asyncio, where it is installed, warns of a setting that nobody needs here
+    pytester.runpytest_subprocess("-q", "-p", "pgdual.testing", "-p", "no:asyncio").assert_outcomes(passed=9)
+
+
+ASYNCIO = """
+import pytest
+import pytest_asyncio
+from application import add, added
+from pgdual.aio import AsyncDB
+
+@pytest_asyncio.fixture
+async def ann(db):
+    await db.execute("INSERT INTO users VALUES ('ann')")
+    yield "ann"
+    assert await db.fetchval("SELECT count(*) FROM users") == 2
+
+@pytest.mark.parametrize("time", [1, 2])
+async def test_async(db, ann, time):
+    assert type(db) is AsyncDB
+    await add("bob")
+    assert sorted(added()) == ["ann", "bob"]
+
+class TestIt:
+    async def test_in_a_class(self, db):
+        await add("bob")
+
+def test_blocking(db):
+    assert added() == []
+"""
+
+
+@pytest.mark.parametrize("others", [(), ("-p", "no:anyio")], ids=["with anyio", "without anyio"])
+def test_pytest_asyncio_runs_the_tests_as_well(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, others: tuple[str, ...]
+) -> None:
+    """In its mode auto, whether the plugin of anyio is there or not."""
+    pytest.importorskip("pytest_asyncio")
+    monkeypatch.setenv("POSTGRES_DSN", "postgresql://nowhere/")
+    pytester.makefile(".sql", users="CREATE TABLE users (name text PRIMARY KEY)")
+    said = "asyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+    pytester.makeini(f"[pytest]\n{said}filterwarnings = error\n")
+    pytester.makeconftest(CONFTEST.partition("@pytest.fixture\n")[0])
+    pytester.makepyfile(application=APPLICATION, test_it=ASYNCIO)
+    done = pytester.runpytest_subprocess("-q", "-p", "pgdual.testing", *others)
+    done.assert_outcomes(passed=4)
 
 
 def test_unused_it_imports_nothing(pytester: pytest.Pytester) -> None:
