@@ -50,6 +50,7 @@ EXCEPTIONS = {
 SERVER, POOLER = "5433", "6432"
 PORTS = (SERVER, POOLER)
 STAYS = re.compile(r" -ic | \S*granian |^\S*granian |^pgbouncer ")
+HOW_TO_TRY = ".venv/bin/python examples/try.py"
 READ_ON = ["README.md", "docs/tutorial.md"]  # programs whose commands start the server that they want
 PATHS = {
     "docs/howto/fastapi.md": "/health",
@@ -97,6 +98,7 @@ class Desk:
     def _settle(self) -> None:
         (self.folder / ".venv").symlink_to(sys.prefix)
         (self.folder / "bin").mkdir()
+        (self.folder / "examples").mkdir()
         if pgbouncer.PROGRAM is not None:  # which refuses to run as root
             words = [*(AS_SOMEBODY if os.getuid() == 0 else []), pgbouncer.PROGRAM]
             (self.folder / "bin/pgbouncer").write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
@@ -220,8 +222,14 @@ def test_the_commands_run(page: Path, given: dict[str, str], tmp_path: Path) -> 
         for block in commands:
             desk.type(block)
         for program in [block for block in PROGRAMS if block.page == page and place(page) in READ_ON]:
-            (desk.folder / "program.py").write_text(program.code, encoding="utf-8")
-            assert desk.say(".venv/bin/python program.py"), program.name
+            (desk.folder / "examples/try.py").write_text(program.code, encoding="utf-8")
+            assert desk.say(HOW_TO_TRY), program.name
+
+
+@pytest.mark.parametrize("page", READ_ON)
+def test_a_page_says_how_its_programs_are_run(page: str) -> None:
+    """As it is done above: a file beside the package would import the source, not what is installed."""
+    assert f"`{HOW_TO_TRY}`" in (ROOT / page).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("end", EXCEPTIONS)
