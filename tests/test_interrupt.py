@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import random
 import signal
 import threading
 import time
@@ -77,6 +78,29 @@ def test_ctrl_c_interrupts_a_call(blocking: DB, main_dsn: str, kind: str) -> Non
     assert left_open(main_dsn) == []
     assert blocking.fetchval("select pg_backend_pid()") == pid
     assert blocking.fetchval("select count(*) from t") == 0
+
+
+def test_ctrl_c_at_any_moment_of_a_call(blocking: DB, main_dsn: str) -> None:
+    """D4: Ctrl-C just before a call waits ends it, too, though poll() and compiled code do not hear it."""
+    blocking.execute("select pg_sleep($1)", 0)
+    main, chances = threading.main_thread().ident or 0, random.Random(1)
+    for _ in range(200):
+        begun, delay = threading.Event(), chances.uniform(0, 3e-4)
+
+        def press(begun: threading.Event = begun, delay: float = delay) -> None:
+            begun.wait()
+            time.sleep(delay)
+            signal.pthread_kill(main, signal.SIGINT)
+
+        thread = threading.Thread(target=press)
+        thread.start()
+        started = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            begun.set()
+            blocking.execute("select pg_sleep($1)", 20)
+        assert time.monotonic() - started < 10
+        thread.join()
+    at_rest(blocking, main_dsn)
 
 
 SLOW = """

@@ -14,12 +14,14 @@ from types import MethodType
 from typing import Any, TypeVar
 from weakref import ref
 
-__all__ = ["CUTS", "Guard", "Guarded", "critical", "gripped", "unlock"]
+__all__ = ["CUTS", "Guard", "Guarded", "critical", "gripped", "milliseconds", "unlock"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 CUTS = (KeyboardInterrupt, SystemExit, GeneratorExit)  # what may strike between any two lines
 Guard = threading.RLock
+# How long poll() waits at most: what strikes just before it is called does not end it, and is heard after it.
+LONGEST = 0.2  # seconds
 
 
 def critical(method: F) -> F:
@@ -150,3 +152,11 @@ class _Gripped:
         method = MethodType(self._leave, block)
         block.grip = ref(method)
         return method
+
+
+def milliseconds(seconds: float) -> float:
+    """Return how long poll() is to wait now, out of *seconds*; an interruption is raised here (D4).
+
+    While it waits poll() hears of one by itself, but what is compiled (`wire`) hears of none before or after.
+    """
+    return min(seconds, LONGEST) * 1e3 if seconds > 0 else 0.0

@@ -10,7 +10,6 @@ from __future__ import annotations
 import select
 import threading
 from collections.abc import Iterable, Sequence
-from math import inf
 from time import monotonic as now
 from typing import Any
 
@@ -24,6 +23,7 @@ from pgdual.core.statement import Kind
 from pgdual.errors import QueryTimeoutError
 
 from .connection import bounded
+from .lock import milliseconds
 from .runtime import GRACE
 
 # How long a cancelled statement may keep its caller past the deadline before the socket is closed (D2).
@@ -31,8 +31,6 @@ PATIENCE = 0.5  # seconds
 # How long after Ctrl-C (D4).
 HURRY = 0.15  # seconds
 COMMIT = b"COMMIT"
-# What poll() takes: 24 days. Who waits for longer looks again, as after any other wake-up.
-LONGEST = 2**31 - 1  # milliseconds
 _READ = Kind.READ
 _READABLE = select.POLLIN | select.POLLERR | select.POLLHUP
 
@@ -119,7 +117,7 @@ class Wire:
         self._poll.modify(pgconn.socket, _READABLE | select.POLLOUT)
         try:
             while pgconn.flush():
-                events = self._poll.poll(_milliseconds(deadline - now()))
+                events = self._poll.poll(milliseconds(deadline - now()))
                 if events and events[0][1] & _READABLE:
                     pgconn.consume_input()
                 if deadline <= now():
@@ -182,21 +180,27 @@ class Wire:
     # -- receiving -------------------------------------------------------------------------------
 
     def _receive(self, job: Job) -> None:
-        pipeline, poll, owed = self.pipeline, self._poll, self.pipeline.owed
+        pipeline, owed = self.pipeline, self.pipeline.owed
         try:
             while owed and not self.dead:
-                if poll.poll(_milliseconds(job.deadline - now())):
+                if self._is_readable(job.deadline):
                     pipeline.receive()
                     if pipeline.lost is not None:
                         self.lose(pipeline.lost)
                         return
-                elif job.deadline <= now():
+                else:
                     self._expire(job)
         except BaseException:  # Ctrl-C: leave the wire usable, or closed (D4); `forsake` waits for COMMIT
             if not job.abandoned and job.text != COMMIT:
                 job.abandoned = True
                 self._cancel(job, HURRY)
             raise
+
+    def _is_readable(self, deadline: float) -> bool:
+        while not self._poll.poll(milliseconds(deadline - now())):
+            if deadline <= now():
+                return False
+        return True
 
     def _expire(self, job: Job) -> None:
         if job.expired:
@@ -210,10 +214,10 @@ class Wire:
         if self.dead:
             return
         job.deadline = now() + patience
-        owed, poll = self.pipeline.owed, self._poll
+        owed = self.pipeline.owed
         try:
             self.connection.cancel_safe(timeout=patience)
-            while owed and now() < job.deadline and poll.poll(_milliseconds(job.deadline - now())):
+            while owed and now() < job.deadline and self._is_readable(job.deadline):
                 self.pipeline.receive()
                 if self.pipeline.lost is not None:
                     break
@@ -228,7 +232,7 @@ class Wire:
     def _fence(self, deadline: float) -> None:
         fence = command(b"")
         self.pipeline.send(fence)
-        while self.pipeline.owed and self._poll.poll(_milliseconds(deadline - now())):
+        while self.pipeline.owed and self._is_readable(deadline):
             self.pipeline.receive()
             if self.pipeline.lost is not None:
                 raise self.pipeline.lost
@@ -368,7 +372,3 @@ class Wire:
         bounded(GRACE, self.connection, self._fleet.renew, self.lend())
         self.read_only = self.dirty = False
         self.attach()
-
-
-def _milliseconds(seconds: float) -> float | None:
-    return None if seconds == inf else min(seconds * 1e3, LONGEST) if seconds > 0 else 0
