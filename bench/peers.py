@@ -8,16 +8,47 @@ peer is opened: the memory of a process with one peer holds no other.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.util import find_spec
+from inspect import signature
 from typing import Any, Protocol
 
 from bench.harness import POOL, NotRunError
 
 Fetch = Callable[..., Awaitable[Sequence[Any]]]
 Many = Callable[[list[Any]], Awaitable[object]]
-COLUMNS = ("id", "name", "v", "ts", "u")
+# Of psycopg's pools; results are binary, too, which is said with each query.
+TUNED: dict[str, Any] = {"autocommit": True, "prepare_threshold": 0}
+
+
+def sized(size: int) -> dict[str, Any]:
+    """Return the options of asyncpg's and psycopg's pools."""
+    return {"min_size": size, "max_size": size}
+
+
+def pgdual_sized(size: int) -> dict[str, Any]:
+    """Return the same for pgdual."""
+    return {"pool_min_size": size, "pool_max_size": size}
+
+
+def _sqlalchemy_sized(size: int) -> dict[str, Any]:
+    return {"pool_size": size, "max_overflow": 0}
+
+
+def _psqlpy_sized(size: int) -> dict[str, Any]:
+    return {"max_db_pool_size": size}
+
+
+def told(options: Mapping[str, Any]) -> str:
+    """Return *options* in words: what is printed of a client is what it was opened with."""
+    return ", ".join(f"{name} = {value}" for name, value in options.items())
+
+
+def defaults(function: Callable[..., object], *names: str) -> dict[str, Any]:
+    """Return what *function* takes where nobody says otherwise, as it is installed here."""
+    taken = signature(function).parameters
+    return {name: taken[name].default for name in names}
 
 
 class Peer(Protocol):
@@ -167,19 +198,27 @@ class Psqlpy:
 
 
 @asynccontextmanager
-async def pgdual(dsn: str, size: int = POOL) -> AsyncIterator[Peer]:
+async def pgdual_over(dsns: Sequence[str], size: int = POOL) -> AsyncIterator[list[Peer]]:
+    """Open one client of many databases."""
     from pgdual.aio import AsyncClient, DatabaseSettings, Settings  # noqa: PLC0415
 
-    one = DatabaseSettings(dsn=dsn, pool_min_size=size, pool_max_size=size)
-    async with AsyncClient(Settings(databases={"main": one})) as client:
-        yield Pgdual(client["main"])
+    sizes = pgdual_sized(size)
+    databases = {f"db{number}": DatabaseSettings(dsn=dsn, **sizes) for number, dsn in enumerate(dsns)}
+    async with AsyncClient(Settings(databases=databases)) as client:
+        yield [Pgdual(client[name]) for name in databases]
+
+
+@asynccontextmanager
+async def pgdual(dsn: str, size: int = POOL) -> AsyncIterator[Peer]:
+    async with pgdual_over([dsn], size) as [only]:
+        yield only
 
 
 @asynccontextmanager
 async def asyncpg(dsn: str, size: int = POOL) -> AsyncIterator[Peer]:
     import asyncpg  # noqa: PLC0415
 
-    async with asyncpg.create_pool(dsn, min_size=size, max_size=size) as pool:
+    async with asyncpg.create_pool(dsn, **sized(size)) as pool:
         yield Asyncpg(pool)
 
 
@@ -187,8 +226,8 @@ async def asyncpg(dsn: str, size: int = POOL) -> AsyncIterator[Peer]:
 async def psycopg(dsn: str, size: int = POOL, *, tuned: bool = False) -> AsyncIterator[Peer]:
     from psycopg_pool import AsyncConnectionPool  # noqa: PLC0415
 
-    how: dict[str, Any] = {"autocommit": True, "prepare_threshold": 0} if tuned else {}
-    async with AsyncConnectionPool(dsn, min_size=size, max_size=size, kwargs=how, open=False) as pool:
+    how = TUNED if tuned else {}
+    async with AsyncConnectionPool(dsn, **sized(size), kwargs=how, open=False) as pool:
         await pool.wait()
         yield Psycopg(pool, binary=tuned)
 
@@ -197,9 +236,8 @@ async def psycopg(dsn: str, size: int = POOL, *, tuned: bool = False) -> AsyncIt
 async def sqlalchemy(dsn: str, size: int = POOL, *, driver: str) -> AsyncIterator[Peer]:
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
 
-    engine = create_async_engine(
-        dsn.replace("postgresql://", f"postgresql+{driver}://", 1), pool_size=size, max_overflow=0
-    )
+    url = dsn.replace("postgresql://", f"postgresql+{driver}://", 1)
+    engine = create_async_engine(url, **_sqlalchemy_sized(size))
     try:
         yield SQLAlchemy(engine)
     finally:
@@ -210,7 +248,7 @@ async def sqlalchemy(dsn: str, size: int = POOL, *, driver: str) -> AsyncIterato
 async def psqlpy(dsn: str, size: int = POOL) -> AsyncIterator[Peer]:
     from psqlpy import ConnectionPool  # noqa: PLC0415
 
-    pool = ConnectionPool(dsn=dsn, max_db_pool_size=size)
+    pool = ConnectionPool(dsn=dsn, **_psqlpy_sized(size))
     try:
         yield Psqlpy(pool)
     finally:
@@ -229,9 +267,16 @@ if find_spec("sqlalchemy"):
     PEERS["SQLAlchemy, psycopg"] = lambda dsn: sqlalchemy(dsn, driver="psycopg")
 if find_spec("psqlpy"):
     PEERS["psqlpy"] = psqlpy
-SETTINGS = {
-    "with psycopg pool": "AsyncConnectionPool as documented: a transaction a block, prepares at the 5th use; "
-    "tuned: autocommit, prepares at once, binary results",
-    "with SQLAlchemy": f"2 Core, text() made once, pool_size = {POOL}, a transaction a call",
-    "with psqlpy": "ConnectionPool, statements prepared, rows as tuples",
-}
+
+
+def settings() -> dict[str, str]:
+    """Return how each client that is opened here is set."""
+    from psycopg import AsyncConnection  # noqa: PLC0415
+
+    documented = told(defaults(AsyncConnection.connect, *TUNED))
+    return {
+        "with psycopg pool": f"async, {told(sized(POOL))}; as documented: {documented}, a transaction "
+        f"a block; tuned: {told(TUNED)}, binary results",
+        "with SQLAlchemy": f"2 Core, text() made once, a transaction a call, {told(_sqlalchemy_sized(POOL))}",
+        "with psqlpy": f"ConnectionPool, statements prepared, rows as tuples, {told(_psqlpy_sized(POOL))}",
+    }

@@ -10,15 +10,19 @@ from bench import clients, peers
 from bench.charts import rounded
 from bench.harness import Plan, Result, figures
 
-SETTINGS = clients.SETTINGS | peers.SETTINGS
 FORMAT = "{:<4} {:<40} {:<22} {:>5} {:>5}  {:>7}  {:<13} {:>9} {:>9} {:<8} {:>9} {:>9}  {}"
 HEADINGS = ("row", "work", "peer", "goal", "floor", "reached", "quartiles", "pgdual", "peer", "")
 CPU_HEADINGS = ("cpu us", "peer's", "")
 
 
+def settings() -> dict[str, str]:
+    """Return how every client is set."""
+    return clients.settings() | peers.settings()
+
+
 def head(machine: dict[str, str], plan: Plan) -> str:
     """Return the lines above the table: the machine, the versions, every client's settings."""
-    what = [f"{name:<18} {words}" for part in (machine, SETTINGS) for name, words in part.items()]
+    what = [f"{name:<18} {words}" for part in (machine, settings()) for name, words in part.items()]
     how = (
         f"{plan.pairs} pairs of rounds of {plan.seconds:g} s in turn; reached: the median of the per-pair\n"
         "ratios, pgdual's figure over the peer's; cpu: this process' CPU a call (a row, in bulk)"
@@ -51,7 +55,7 @@ def content(machine: dict[str, str], plan: Plan, tables: Mapping[str, Sequence[R
         "pairs": plan.pairs,
         "seconds": plan.seconds,
     }
-    return {"machine": machine, "settings": SETTINGS, "run": run} | {
+    return {"machine": machine, "settings": settings(), "run": run} | {
         name: [_plain(result) for result in results] for name, results in tables.items()
     }
 
