@@ -138,9 +138,8 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def micro(session: nox.Session) -> None:
     """Time blocking calls and single steps, and keep that; `-- --benchmark-compare` looks back."""
-    session.install("-e", ".[bench]", "pytest>=8.3")
-    kept = ("--benchmark-autosave", "--benchmark-storage=bench/report/micro")
-    session.run("python", "-m", "pytest", "-q", "bench/micro.py", *kept, *session.posargs)
+    installed(session, "bench", "bench")
+    session.run("python", "-m", "bench.micro", *session.posargs)
 
 
 @nox.session
