@@ -145,7 +145,7 @@ def micro(session: nox.Session) -> None:
 @nox.session
 def profile(session: nox.Session) -> None:
     """Show where a row's time goes, with a flame graph in bench/report: `-- 2 12b` names the rows."""
-    session.install("-e", ".[bench]")
+    installed(session, "bench", "bench")
     session.run("python", "-m", "bench.hotspots", "--flame", *session.posargs)
 
 
