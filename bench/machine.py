@@ -23,6 +23,9 @@ PACKAGES = (
     "uvloop",
     "msgspec",
 )
+# What decides how long a commit takes, and what is read without the disk.
+SERVER = ("fsync", "synchronous_commit", "shared_buffers")
+ASKED = "SELECT name || ' ' || current_setting(name) FROM unnest(%s::text[]) AS name"
 
 
 def describe(dsn: str) -> dict[str, str]:
@@ -31,7 +34,9 @@ def describe(dsn: str) -> dict[str, str]:
     versions["pgdual"] += ", its core compiled" if is_compiled() else ", its core in Python"
     return {
         "cpu": f"{_cpu_model()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
-        "python": f"{platform.python_implementation()} {platform.python_version()}, {platform.system()}",
+        "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB",
+        "system": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
         "postgresql": _server(dsn),
         "libpq": f"{pq.version() // 10_000}.{pq.version() % 10_000} (psycopg's, {pq.__impl__})",
         **versions,
@@ -61,6 +66,6 @@ def _cpu_model() -> str:
 
 def _server(dsn: str) -> str:
     with psycopg.connect(dsn) as connection:
-        query = "SELECT current_setting('server_version'), current_setting('fsync')"
-        row = connection.execute(query).fetchone() or ("unknown", "unknown")
-        return f"{row[0]}, fsync {row[1]}, {connection.info.host}:{connection.info.port}"
+        info = connection.info
+        told = [setting for (setting,) in connection.execute(ASKED, (list(SERVER),))]
+        return f"{info.parameter_status('server_version')}, {', '.join(told)}, {info.host}:{info.port}"
