@@ -1,15 +1,16 @@
 """How does the work grow with tasks, rows and databases, and the memory with it? ``--growth``
 
 Every point is a fresh process that opens one client, plays a few rounds and tells the rate and the highest
-resident memory it has had: what a point costs is its own, not its predecessor's.
+resident memory it has had: what a point costs is its own, not its predecessor's. pgdual's one client has all
+the databases of a point; of the others each has a pool of its own for every database.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from bench import fresh, peers
 from bench.database import SELECT, keys
 from bench.harness import POOL, Plan, Side, Stage, figures, same_answers
 
-OPENERS = {"pgdual": peers.pgdual, "asyncpg pool": peers.asyncpg, "psycopg pool": peers.psycopg}
 MANY = (
     "SELECT g AS id, 'user-' || g AS name, g * 1.5::float8 AS v, timestamptz '2024-01-01Z' AS created,"
     " g * 2 AS d FROM generate_series(1, $1::int) AS g"
@@ -40,6 +40,27 @@ ROUNDS = 5
 PROGRAM = "from bench.growth import main; main()"
 
 
+Opener = Callable[[Sequence[str], int], AbstractAsyncContextManager[list[peers.Peer]]]
+
+
+def _pools(opener: Callable[[str, int], AbstractAsyncContextManager[peers.Peer]]) -> Opener:
+    """Return what opens one pool for each database."""
+
+    @asynccontextmanager
+    async def opened(dsns: Sequence[str], size: int) -> AsyncIterator[list[peers.Peer]]:
+        async with AsyncExitStack() as stack:
+            yield [await stack.enter_async_context(opener(dsn, size)) for dsn in dsns]
+
+    return opened
+
+
+OPENERS: dict[str, Opener] = {
+    "pgdual": peers.pgdual_over,
+    "asyncpg pool": _pools(peers.asyncpg),
+    "psycopg pool": _pools(peers.psycopg),
+}
+
+
 def measure(dsn: str, plan: Plan, tell: Callable[[str], object]) -> list[dict[str, Any]]:
     """Return one curve for each kind of growth, with a series for each client."""
     with _databases(dsn, max(POINTS["databases"])) as names:
@@ -54,9 +75,7 @@ def _curve(
     for x in POINTS[kind]:
         for client, points in series.items():
             many = [urlsplit(dsn)._replace(path=f"/{name}").geturl() for name in names[:x]]
-            dsns = many if kind == "databases" else [dsn]
-            work = {"kind": kind, "client": client, "x": x, "dsns": dsns, "seconds": plan.seconds}
-            point = json.loads(fresh.run(PROGRAM, json.dumps(work))[0])
+            point = played(kind, client, x, many if kind == "databases" else [dsn], plan)
             answer = point.pop("answer")
             same_answers(expected.setdefault(x, answer), answer)
             points.append(point)
@@ -64,6 +83,13 @@ def _curve(
             tell(f"{kind:<10} {x:>7,}  {client:<14} {point['figure']:>12,.0f} {TITLES[kind][1]:<8}{memory}")
     title, unit = TITLES[kind]
     return {"kind": kind, "title": title, "unit": unit, "series": series}
+
+
+def played(kind: str, client: str, x: int, dsns: Sequence[str], plan: Plan) -> dict[str, Any]:
+    """Return one point, with what the client answered."""
+    work = {"kind": kind, "client": client, "x": x, "dsns": dsns, "seconds": plan.seconds}
+    found: dict[str, Any] = json.loads(fresh.run(PROGRAM, json.dumps(work))[0])
+    return found
 
 
 @contextmanager
@@ -92,7 +118,7 @@ def main() -> None:
 def _point(kind: str, client: str, x: int, dsns: list[str], seconds: float) -> dict[str, Any]:
     with Stage(dsns[0]) as stage:
         size = EACH if kind == "databases" else POOL
-        opened = [stage.open_async(OPENERS[client](dsn, size)) for dsn in dsns]
+        opened = stage.open_async(OPENERS[client](dsns, size))
         side = _side(stage, kind, opened, x)
         answer = side.answer()
         side.round(seconds)
