@@ -58,22 +58,35 @@ def _count(value: float) -> str:
     return f"{value:g}" if value < 10_000 else short(value)
 
 
-def bars(rows: Sequence[Bar]) -> str:
-    """Return horizontal bars from zero, one below the other, each with its spread."""
-    most = max(row.high for row in rows) or 1.0
+def bars(rows: Sequence[Bar], bounds: Mapping[str, float] | None = None) -> str:
+    """Return horizontal bars from zero, one below the other, each with its spread, and their bounds."""
+    marks = bounds or {}
+    most = max([*(row.high for row in rows), *marks.values()]) or 1.0
     left = 14 + LETTER * max(len(row.name) for row in rows)
     scale = _linear(most, left, WIDTH - 50)
     parts = []
     for number, row in enumerate(rows):
         y = 26 * number + 14
-        end = scale(row.figure)
+        beyond = max(scale(value) for value in (row.high, *marks.values())) + 5
         parts += [
             _text(left - 5, y + 4, row.name, "end"),
-            _rect(row.kind, left, end, y),
+            _rect(row.kind, left, scale(row.figure), y),
             _spread(scale(row.low), scale(row.high), y),
-            _text(max(end, scale(row.high)) + 5, y + 4, row.note or short(row.figure), weight="figure"),
+            *(_bound(scale(value), y, f"{name}-mark") for name, value in marks.items()),
+            _text(beyond, y + 4, row.note or short(row.figure), weight="figure"),
         ]
-    return _svg(26 * len(rows) + 4, parts, ", ".join(f"{row.name} {short(row.figure)}" for row in rows))
+    height = 26 * len(rows) + 4
+    parts += _named(marks, scale, height + 12)
+    told = ", ".join(f"{row.name} {short(row.figure)}" for row in rows)
+    return _svg(height + (20 if marks else 0), parts, told)
+
+
+def _named(marks: Mapping[str, float], scale: Callable[[float], float], y: float) -> Iterable[str]:
+    """Return each mark in words below it: the lesser to its left, the greater to its right."""
+    for number, (name, value) in enumerate(sorted(marks.items(), key=lambda mark: mark[1])):
+        words = f"{name} {short(value)}"
+        x = min(scale(value) + 4, WIDTH - LETTER * len(words)) if number else scale(value) - 4
+        yield _text(x, y, words, "start" if number else "end", weight="quiet")
 
 
 def ratios(rows: Sequence[Ratio]) -> str:

@@ -12,7 +12,7 @@ import gc
 import statistics
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter, process_time
 from typing import Any, Self, TypeVar
 
@@ -53,21 +53,35 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How many pairs of rounds, and how long one round lasts."""
+    """How many pairs of rounds, how long one lasts, and how much is done of work that has its own length."""
 
     pairs: int
     seconds: float
     warm_up: float
+    slow_pairs: int  # where a round cannot be so short
+    share: float  # of the rows where one long round is all
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A promise and the way to set up its two sides: pgdual's first."""
+    """A promise and the way to set up its two sides: pgdual's first, and None for a peer where there is none.
+
+    With *rows* it is one long round, not warmed up, that is given rows in place of seconds; `{rows}` in the
+    name of its work is their number.
+    """
 
     promise: Promise
-    contest: Callable[[Stage], tuple[Side, Side]]
+    contest: Callable[[Stage], tuple[Side, Side | None]]
     is_async: bool = True
-    pairs: int | None = None  # of a row whose rounds are long; it is not warmed up
+    is_slow: bool = False
+    rows: int | None = None
+
+    def planned(self, plan: Plan) -> tuple[Promise, int, float]:
+        """Return the promise with its number of rows, how many pairs there are, and a round's argument."""
+        if self.rows is None:
+            return self.promise, plan.slow_pairs if self.is_slow else plan.pairs, plan.seconds
+        rows = int(self.rows * plan.share)
+        return replace(self.promise, work=self.promise.work.format(rows=f"{rows:,}")), 1, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,22 +186,30 @@ async def _bulk(call: Call, size: int, before: Call | None, seconds: float) -> S
 
 
 def play(question: Question, stage: Stage, plan: Plan) -> Result:
-    """Set up both sides of *question* and return what they reached."""
+    """Set up the sides of *question* and return what they reached."""
+    promise, pairs, amount = question.planned(plan)
     ours, theirs = question.contest(stage)
-    same_answers(ours.answer(), theirs.answer())
-    if question.pairs is None:
-        for side in (ours, theirs):
+    sides = [ours] if theirs is None else [ours, theirs]
+    answers = [side.answer() for side in sides]
+    same_answers(answers[0], answers[-1])
+    if question.rows is None:
+        for side in sides:
             side.round(plan.warm_up)
-    mine: list[Sample] = []
-    others: list[Sample] = []
-    for pair in range(question.pairs or plan.pairs):
-        turns = [(ours, mine), (theirs, others)]
-        for side, samples in turns if pair % 2 == 0 else reversed(turns):
+    samples: list[list[Sample]] = [[] for _ in sides]
+    for pair in range(pairs):
+        turns = list(zip(sides, samples, strict=True))
+        for side, played in turns if pair % 2 == 0 else reversed(turns):
             gc.collect()
-            samples.append(side.round(plan.seconds))
-    compare = differences if question.promise.is_difference else ratios
-    pairs = compare([s.figure for s in mine], [s.figure for s in others])
-    return Result(question.promise, pairs, mine, others)
+            played.append(side.round(amount))
+    return Result(promise, _reached(promise, samples), samples[0], samples[1] if theirs else [])
+
+
+def _reached(promise: Promise, samples: list[list[Sample]]) -> list[float]:
+    """Return what each pair reached; without a peer that is the figure itself."""
+    figures = [[sample.figure for sample in side] for side in samples]
+    if len(figures) == 1:
+        return figures[0]
+    return (differences if promise.is_difference else ratios)(*figures)
 
 
 def figures(rounds: Iterable[Sample]) -> dict[str, float]:

@@ -42,15 +42,16 @@ def main(arguments: list[str] | None = None) -> int:
         for row in options.rows:
             _show(_question(row), dsn)
             if options.flame:
-                print(_flame(row, dsn))
+                print(_flame(row, dsn).resolve())  # a session of nox sees this folder through a link
     return 0
 
 
 def _question(row: str) -> Question:
-    found = [question for question in QUESTIONS if question.promise.row == row]
-    if not found:
-        raise SystemExit(f"no such row: {row}; there are {', '.join(q.promise.row for q in QUESTIONS)}")
-    return found[0]
+    # What plays in processes of its own cannot be watched here.
+    watched = {question.promise.row: question for question in QUESTIONS if question.rows is None}
+    if row not in watched:
+        raise SystemExit(f"no such row: {row}; there are {', '.join(watched)}")
+    return watched[row]
 
 
 def _show(question: Question, dsn: str) -> None:

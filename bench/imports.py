@@ -35,4 +35,4 @@ def _contest(_stage: Stage) -> tuple[Side, Side]:
 
 
 PROMISE = Promise("17", "import pgdual.aio", "its foundation", 1.05, 1.2, "ms", lower_is_better=True)
-QUESTIONS = [Question(PROMISE, _contest, is_async=False)]
+QUESTIONS = [Question(PROMISE, _contest, is_async=False, is_slow=True)]

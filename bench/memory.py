@@ -60,4 +60,4 @@ def _contest(stage: Stage) -> tuple[Side, Side]:
 
 WORK = "memory of a process, pool open"
 PROMISE = Promise("18", WORK, "asyncpg pool", 1.8, 2.2, "MB", lower_is_better=True)
-QUESTIONS = [Question(PROMISE, _contest, is_async=False)]
+QUESTIONS = [Question(PROMISE, _contest, is_async=False, is_slow=True)]

@@ -15,21 +15,24 @@ from pathlib import Path
 from typing import Any
 
 from bench.charts import Bar, Point, Ratio, bars, curves, ratios, rounded, short
+from bench.harness import POOL
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
 PAGE = HERE / "report" / "index.html"
 AGAIN = """\
 # everything on this page
-nox -s bench -- --uvloop --shapes --growth
+nox -s bench
 # some rows, shorter
 nox -s bench -- --quick --only 1,5,12
-# fails where a floor is missed
+# fails where a floor is missed or a row could not be run
 nox -s bench -- --check"""
 PROTOCOL = (
     "Each row is the same work by pgdual, with everything on, and by a peer as its documentation advises, "
-    "on one server and in one process, in turns. Both give the same answers first, and are warmed up. What "
-    "counts is the median of the ratios of neighbouring rounds; the whiskers are quartiles."
+    "on one server and in turns. Both play in one process, but for pgbench (row 14), a process of its own, "
+    "and rows 17, 18, 23 and 24, where each round starts fresh ones. Both give the same answers first, and "
+    "are warmed up. What counts is the median of the ratios of neighbouring rounds; the whiskers are "
+    "quartiles. Rows 19 to 24 have no peer but bounds, and 23 and 24 are one long round."
 )
 Row = Mapping[str, Any]
 
@@ -59,9 +62,9 @@ def _sections(run: Mapping[str, Any]) -> Iterator[str]:
     if run.get("growth"):
         yield f"<h2>Growth</h2><p>Each point is a fresh process.</p>{_growth(run['growth'])}"
     if run.get("shapes"):
-        yield f"<h2>Shapes of work</h2><p>Ten tasks on a pool of ten.</p>{_shapes(run['shapes'])}"
-    plan = f"{run['run']['pairs']} pairs of rounds of {run['run']['seconds']:g} s"
-    yield f"<h2>What was run</h2><dl>{_terms({'rounds': plan} | dict(machine) | dict(run['settings']))}</dl>"
+        yield f"<h2>Shapes of work</h2><p>Each client has a pool of {POOL}.</p>{_shapes(run['shapes'])}"
+    what = {"rounds": run["run"]["rounds"]} | dict(machine) | dict(run["settings"])
+    yield f"<h2>What was run</h2><dl>{_terms(what)}</dl>"
     yield f"<h2>Run it again</h2><pre>{escape(AGAIN)}</pre>"
 
 
@@ -114,13 +117,18 @@ def _line(row: Row) -> str:
 
 
 def _figures(row: Row) -> str:
-    """Return one row's two bars, in its own unit."""
-    sides = (("pgdual", row["pgdual_spread"], "c0"), ("peer", row["peer_spread"], "c3"))
-    drawn = bars([_bar(name, found, kind) for name, found, kind in sides])
+    """Return a bar for each side of a row, in its own unit; without a peer its bounds are marked."""
+    ours, theirs = row["pgdual_spread"], row["peer_spread"]
+    drawn = [_bar("pgdual", ours, "c0")]
+    if theirs:
+        svg = bars([*drawn, _bar("peer", theirs, "c3")])
+        told = f"peer {row['peer']}; CPU {short(ours['cpu_us'])} and {short(theirs['cpu_us'])} µs"
+    else:
+        svg = bars(drawn, {name: row[name] for name in ("floor", "goal")})
+        told = ("less" if row["lower_is_better"] else "more") + f" is better; CPU {short(ours['cpu_us'])} µs"
     title = f"<h3>{escape(row['row'])}. {escape(row['work'])}</h3>"
-    cpu = f"CPU {short(row['pgdual_spread']['cpu_us'])} and {short(row['peer_spread']['cpu_us'])} µs"
-    peer = f"<small>{escape(row['unit'])}, peer {escape(row['peer'])}; {cpu}</small>"
-    return f"<section class=card data-chart=figures>{title}{peer}{drawn}</section>"
+    words = f"<small>{escape(row['unit'])}, {escape(told)}</small>"
+    return f"<section class=card data-chart=figures>{title}{words}{svg}</section>"
 
 
 def _bar(name: str, found: Mapping[str, float], kind: str) -> Bar:
@@ -156,7 +164,7 @@ def _shapes(shapes: Iterable[Mapping[str, Any]]) -> str:
 def _shape(shape: Mapping[str, Any]) -> str:
     drawn = bars([_bar(name, found, _colour(name)) for name, found in shape["figures"].items()])
     told = "".join(f"<small>{escape(name)}: {escape(why)}</small>" for name, why in shape["not_run"].items())
-    title = f"<h3>{escape(shape['shape'])}</h3><small>{escape(shape['unit'])}</small>"
+    title = f"<h3>{escape(shape['shape'])}</h3><small>{escape(shape['unit'])}, {shape['tasks']}</small>"
     return f"<section class=card data-chart=shape>{title}{drawn}{told}</section>"
 
 

@@ -88,4 +88,4 @@ def _contest(stage: Stage) -> tuple[Side, Side]:
 
 
 PROMISE = Promise("14", f"select by key, {TASKS} tasks", "pgbench -M prepared", 1.0, 0.7)
-QUESTIONS = [Question(PROMISE, _contest)]
+QUESTIONS = [Question(PROMISE, _contest, is_slow=True)]

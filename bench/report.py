@@ -24,10 +24,16 @@ def head(machine: dict[str, str], plan: Plan) -> str:
     """Return the lines above the table: the machine, the versions, every client's settings."""
     what = [f"{name:<18} {words}" for part in (machine, settings()) for name, words in part.items()]
     how = (
-        f"{plan.pairs} pairs of rounds of {plan.seconds:g} s in turn; reached: the median of the per-pair\n"
-        "ratios, pgdual's figure over the peer's; cpu: this process' CPU a call (a row, in bulk)"
+        f"{rounds(plan)}\nin turn; reached: the median of the per-pair ratios, pgdual's figure over the\n"
+        "peer's; cpu: this process' CPU a call (a row, in bulk)"
     )
     return "\n".join([*what, "", how, "", heading()])
+
+
+def rounds(plan: Plan) -> str:
+    """Return in words how often and how long both sides play."""
+    slow = "" if plan.slow_pairs == plan.pairs else f" ({plan.slow_pairs} where a round cannot be so short)"
+    return f"{plan.pairs} pairs of rounds of {plan.seconds:g} s{slow}"
 
 
 def heading() -> str:
@@ -42,9 +48,9 @@ def line(result: Result) -> str:
     if result.error:
         return f"{FORMAT.format(*start, *[''] * 8).rstrip()}  {result.verdict}: {result.error}"
     reached = f"{result.reached.median:.2f}", f"{result.reached.low:.2f}-{result.reached.high:.2f}"
-    sides = [figures(side) for side in (result.ours, result.theirs)]
-    told = [rounded(side["figure"]) for side in sides]
-    cpus = [rounded(side["cpu_us"]) for side in sides]
+    sides = [figures(side) if side else None for side in (result.ours, result.theirs)]
+    told = [rounded(side["figure"]) if side else "" for side in sides]
+    cpus = [rounded(side["cpu_us"]) if side else "" for side in sides]
     return FORMAT.format(*start, *reached, *told, promise.unit, *cpus, result.verdict)
 
 
@@ -52,8 +58,7 @@ def content(machine: dict[str, str], plan: Plan, tables: Mapping[str, Sequence[R
     """Return the whole run, every pair of it, as what JSON can hold."""
     run = {
         "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "pairs": plan.pairs,
-        "seconds": plan.seconds,
+        "rounds": rounds(plan),
     }
     return {"machine": machine, "settings": settings(), "run": run} | {
         name: [_plain(result) for result in results] for name, results in tables.items()
@@ -69,5 +74,6 @@ def _plain(result: Result) -> dict[str, Any]:
     if not result.error:
         reached = result.reached
         plain |= {"reached": reached.median, "low": reached.low, "high": reached.high}
-        plain |= {"pgdual_spread": figures(result.ours), "peer_spread": figures(result.theirs)}
+        plain |= {"pgdual_spread": figures(result.ours)}
+        plain |= {"peer_spread": figures(result.theirs) if result.theirs else None}
     return plain

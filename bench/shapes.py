@@ -1,8 +1,9 @@
 """How do the clients compare on the shapes of work that database benches know? ``--shapes``
 
 The shapes are those of MagicStack's pgbench: a scan of pg_type, many small rows, blobs, arrays, COPY, a batch
-of inserts and the smallest query there is. Ten tasks on a pool of ten; the peers take turns, so that the
-machine's mood falls on all; their answers are compared with pgdual's first.
+of inserts and the smallest query there is. Ten tasks on a pool of ten read; rows are brought in by one, for
+they fill one table, which is emptied before each time. The peers take turns, so that the machine's mood falls
+on all; their answers are compared with pgdual's first.
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ class Shape:
     def unit(self) -> str:
         return "rows/s" if self.brings else "calls/s"
 
+    @property
+    def tasks(self) -> int:
+        return 1 if self.brings else TASKS
+
 
 SHAPES = (
     Shape("SELECT 1 + 1", "SELECT 1 + 1"),
@@ -62,7 +67,7 @@ def _reading(stage: Stage, peer: Peer, shape: Shape) -> Side:
     async def answer() -> list[tuple[object, ...]]:
         return sorted(tuple(row) for row in await fetch(*shape.args))
 
-    return Side(lambda: stage.run(answer()), stage.calls(lambda: fetch(*shape.args), TASKS))
+    return Side(lambda: stage.run(answer()), stage.calls(lambda: fetch(*shape.args), shape.tasks))
 
 
 def _bringing(stage: Stage, peer: Peer, shape: Shape, empty: Call) -> Side:
@@ -81,7 +86,7 @@ def _bringing(stage: Stage, peer: Peer, shape: Shape, empty: Call) -> Side:
 
 def measure(dsn: str, plan: Plan, tell: Callable[[str], object]) -> list[dict[str, Any]]:
     """Return every shape's figures by peer; what a peer cannot do, or gets wrong, stands in its place."""
-    tell(f"{'':<28}" + "".join(f"{name:>20}" for name in PEERS))
+    tell(f"{'':<28} {'tasks':>5}" + "".join(f"{name:>20}" for name in PEERS))
     return [_measured(shape, dsn, plan, tell) for shape in SHAPES]
 
 
@@ -93,18 +98,19 @@ def _measured(shape: Shape, dsn: str, plan: Plan, tell: Callable[[str], object])
         for name, player in players.items():
             player.round(plan.warm_up)
             samples[name] = []
-        for turn in range(plan.pairs // 2):
+        for turn in range(max(plan.pairs // 2, 1)):
             for name in sorted(players, reverse=bool(turn % 2)):
                 gc.collect()
                 samples[name].append(players[name].round(plan.seconds))
     found = {name: figures(rounds) for name, rounds in samples.items()}
     tell(
-        f"{shape.name:<28}"
+        f"{shape.name:<28} {shape.tasks:>5}"
         + "".join(f"{found[n]['figure']:>20,.0f}" if n in found else f"{'-':>20}" for n in PEERS)
     )
     for name, why in said.items():
         tell(f"{'':<28} {name}: {why}")
-    return {"shape": shape.name, "unit": shape.unit, "figures": found, "not_run": said}
+    tasks = f"{shape.tasks} task" + "s" * (shape.tasks > 1)
+    return {"shape": shape.name, "unit": shape.unit, "tasks": tasks, "figures": found, "not_run": said}
 
 
 def _players(stage: Stage, shape: Shape, said: dict[str, str]) -> dict[str, Side]:

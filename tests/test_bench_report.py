@@ -79,6 +79,8 @@ ROWS = [
         12_039.68,
         "goal",
         peer="the bound",
+        pgdual_spread=spread(12_039.68),
+        peer_spread=None,
         is_difference=True,
         unit="events/s",
         goal=12_000,
@@ -92,7 +94,7 @@ CLIENTS = ("pgdual", "asyncpg pool", "psycopg pool", "SQLAlchemy, psycopg")
 RUN: dict[str, Any] = {
     "machine": {"cpu": "A processor of some name & 2 cores", "python": "CPython 3.11"},
     "settings": {"with pgdual": "everything on", "with asyncpg pool": "defaults <and> nothing else " * 4},
-    "run": {"when": "2026-01-31 12:00 UTC", "pairs": 11, "seconds": 0.6},
+    "run": {"when": "2026-01-31 12:00 UTC", "rounds": "11 pairs of rounds of 0.6 s"},
     "asyncio": ROWS,
     "uvloop": ROWS[:2],
     "growth": [GROWTH | {"series": dict.fromkeys(CLIENTS[:3], LINE)}],
@@ -100,6 +102,7 @@ RUN: dict[str, Any] = {
         {
             "shape": "SELECT 1 + 1",
             "unit": "calls/s",
+            "tasks": "10 tasks",
             "figures": dict.fromkeys(CLIENTS, spread(1_234_567)),
             "not_run": {"psqlpy": "DifferentAnswersError: it answered otherwise"},
         }
@@ -175,6 +178,13 @@ def test_the_page_says_what_was_not_kept():
     assert '<b class="MISS">1.20 MISS</b>' in text
     assert "no pgbench in /usr/lib/postgresql/18/bin" in text
     assert "psqlpy: DifferentAnswersError" in text
+
+
+def test_a_figure_without_a_peer_stands_between_its_bounds():
+    """There is one bar, pgdual's, with both bounds marked on it, and none of 0 for nobody."""
+    [*_, card] = [card for card in page(RUN).split("<section") if "data-chart=figures" in card]
+    assert "20. begin" in card
+    assert [card.count(f'class="{kind}"') for kind in ("c0", "c3", "goal-mark", "floor-mark")] == [1, 0, 1, 1]
 
 
 def test_words_cannot_become_markup():
