@@ -58,7 +58,7 @@ QUESTIONS = [question for file in FILES for question in file.QUESTIONS]
 
 # Many short pairs beat few long ones on a noisy machine: the median throws the disturbed ones away.
 FULL = Plan(pairs=21, seconds=0.3, warm_up=0.6, slow_pairs=21, share=1.0)
-QUICK = Plan(pairs=7, seconds=0.2, warm_up=0.2, slow_pairs=3, share=0.1)
+QUICK = Plan(pairs=7, seconds=0.15, warm_up=0.15, slow_pairs=3, share=0.1)
 PARTS = {
     "uvloop": "a second table with both sides under uvloop",
     "shapes": "seven shapes of work by seven clients",
