@@ -45,7 +45,8 @@ def _pool(stage: Stage) -> Fetch:
 
 
 def _work(fetch: Fetch, end: float, seed: int) -> int:
-    key, made = keys(seed), 0
+    key, made = keys(seed), 1
+    fetch(key())  # at least one, however late this thread begins on a busy machine
     while perf_counter() < end:
         fetch(key())
         made += 1

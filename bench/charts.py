@@ -67,7 +67,7 @@ def bars(rows: Sequence[Bar], bounds: Mapping[str, float] | None = None) -> str:
     parts = []
     for number, row in enumerate(rows):
         y = 26 * number + 14
-        beyond = max(scale(value) for value in (row.high, *marks.values())) + 5
+        beyond = _free(scale(row.high), map(scale, marks.values())) + 5
         parts += [
             _text(left - 5, y + 4, row.name, "end"),
             _rect(row.kind, left, scale(row.figure), y),
@@ -79,6 +79,14 @@ def bars(rows: Sequence[Bar], bounds: Mapping[str, float] | None = None) -> str:
     parts += _named(marks, scale, height + 12)
     told = ", ".join(f"{row.name} {short(row.figure)}" for row in rows)
     return _svg(height + (20 if marks else 0), parts, told)
+
+
+def _free(x: float, marks: Iterable[float]) -> float:
+    """Return *x*, or the last of the marks that a figure written there would lie on."""
+    for mark in sorted(marks):
+        if x <= mark < x + 5 + 6 * LETTER:
+            x = mark
+    return x
 
 
 def _named(marks: Mapping[str, float], scale: Callable[[float], float], y: float) -> Iterable[str]:

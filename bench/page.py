@@ -34,6 +34,10 @@ PROTOCOL = (
     "are warmed up. What counts is the median of the ratios of neighbouring rounds; the whiskers are "
     "quartiles. Rows 19 to 24 have no peer but bounds, and 23 and 24 are one long round."
 )
+POINTS = (
+    "Each point is a fresh process. Over databases pgdual is one client of them all, and the others have a "
+    "pool for each."
+)
 Row = Mapping[str, Any]
 
 
@@ -60,7 +64,7 @@ def _sections(run: Mapping[str, Any]) -> Iterator[str]:
     measured = [row for row in run["asyncio"] if not row["error"]]
     yield f"<h2>Figures</h2><div class=cards>{''.join(map(_figures, measured))}</div>"
     if run.get("growth"):
-        yield f"<h2>Growth</h2><p>Each point is a fresh process.</p>{_growth(run['growth'])}"
+        yield f"<h2>Growth</h2><p>{POINTS}</p>{_growth(run['growth'])}"
     if run.get("shapes"):
         yield f"<h2>Shapes of work</h2><p>Each client has a pool of {POOL}.</p>{_shapes(run['shapes'])}"
     what = {"rounds": run["run"]["rounds"]} | dict(machine) | dict(run["settings"])
