@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+
+from bench.fresh import ROOT
 
 pytest.importorskip("pytest_benchmark", reason="pytest-benchmark is in the extra `bench`")
 QUICK = ("-k", "recorded", "--benchmark-max-time=0.01", "--benchmark-min-rounds=1")
@@ -16,7 +17,7 @@ def micro(*options: str) -> str:
     """Return what the session's program says; it must end well."""
     done = subprocess.run(
         [sys.executable, "-m", "bench.micro", *options],
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
