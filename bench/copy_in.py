@@ -50,4 +50,7 @@ def _contest(name: str) -> Callable[[Stage], tuple[Side, Side]]:
 
 PROMISE = Promise("10", "COPY 100,000 rows x 5 in", "asyncpg copy_records_to_table", 2.5, 1.7, "rows/s")
 BESIDE = Promise("10b", "insert_many 100,000 rows x 5", "asyncpg copy_records_to_table", 2.5, 1.7, "rows/s")
-QUESTIONS = [Question(PROMISE, _contest("copy_in")), Question(BESIDE, _contest("insert_many"))]
+QUESTIONS = [
+    Question(PROMISE, _contest("copy_in"), is_slow=True),
+    Question(BESIDE, _contest("insert_many"), is_slow=True),
+]
