@@ -90,7 +90,7 @@ class Desk:
             **kept,
             "PATH": os.pathsep.join([str(folder / "bin"), os.environ["PATH"]]),
             "PYTHONPATH": path,
-            "PYTEST_ADDOPTS": "-W error",
+            "PYTEST_ADDOPTS": "-W error -p no:asyncio",  # which warns where nobody has set it up
             "GRANIAN_PORT": str(self.http),
             **environment,
         }
