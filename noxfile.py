@@ -151,7 +151,7 @@ def profile(session: nox.Session) -> None:
 
 @nox.session
 def instructions(session: nox.Session) -> None:
-    """Count the machine instructions of a call under valgrind; 3 % more than were kept fail."""
+    """Count the machine instructions of a call under valgrind; 3 % more than in the last release fail."""
     installed(session, "bench", "bench")
     session.run("python", "-m", "bench.instructions", *session.posargs)
 
