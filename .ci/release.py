@@ -29,11 +29,11 @@ def problems(
 ) -> list[str]:
     """Return what is wrong with releasing a commit that has the tags *here*, after those of *before*."""
     newest = next(iter(re.findall(r"^## (.*)$", changelog, re.MULTILINE)), "")
-    heading = r"\[Unreleased\] - (\d[\d.]*)" if is_rehearsal else r"\[(\d[\d.]*)\] - \d{4}-\d\d-\d\d"
-    named = re.fullmatch(heading, newest)
+    named = re.fullmatch(r"\[(\d[\d.]*)\] - \d{4}-\d\d-\d\d", newest)
+    if named is None and is_rehearsal:
+        named = re.fullmatch(r"\[Unreleased\] - (\d[\d.]*)", newest)
     if named is None:
-        wanted = "[Unreleased] - VERSION" if is_rehearsal else "[VERSION] - YEAR-MONTH-DAY"
-        return [f"CHANGELOG.md: the newest part is {newest!r}, not '{wanted}'"]
+        return [f"CHANGELOG.md: the newest part is {newest!r}, not '[VERSION] - YEAR-MONTH-DAY'"]
     found = []
     tag = f"v{named[1]}"
     if tag in before:
