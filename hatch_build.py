@@ -71,9 +71,25 @@ def compiled(root: str, modules: list[str], work: Path) -> dict[str, Path]:
         known = ("--ignore-missing-imports", "--follow-imports=silent", "--no-site-packages")
         options = ["--config-file=", f"--cache-dir={work / 'mypy'}", *known, *modules]
         extensions += mypycify(options, target_dir=str(work / "c"), group_name="pgdual")
+        throw_one(work / "c", extensions)
     command = build_ext(Distribution({"ext_modules": extensions}))
     command.build_lib, command.build_temp = str(work / "lib"), str(work / "temp")
     command.ensure_finalized()
     command.run()
     paths = [Path(command.get_ext_fullpath(one.name)) for one in extensions]
     return {path.relative_to(work / "lib").as_posix(): path for path in paths}
+
+
+def throw_one(folder: Path, extensions: list[Extension]) -> None:
+    """Have compiled coroutines throw an error on with one argument, by a changed file in *folder*.
+
+    mypyc throws with three, of which Python warns since 3.12: where a warning is an error, a deadline or a
+    cancellation would end as a DeprecationWarning.
+    """
+    from mypyc.build import include_dir  # noqa: PLC0415
+
+    name, three = "misc_ops.c", "PyObject_CallFunctionObjArgs(_m, type, value, traceback, NULL)"
+    text = Path(include_dir(), name).read_text("utf-8")
+    (folder / name).write_text(text.replace(three, "PyObject_CallOneArg(_m, value)"), "utf-8")
+    for one in extensions:
+        one.include_dirs.insert(0, str(folder))  # before mypyc's own

@@ -191,7 +191,14 @@ def release(session: nox.Session) -> None:
 def tried(session: nox.Session, python: str, folder: str) -> str:
     """Try what is installed on the server in *folder*; return what it says of itself."""
     said = str(
-        session.run(python, "-I", "smoke.py", env={"PGDUAL_PG_BIN": folder}, external=True, silent=True)
+        session.run(
+            python,
+            *("-I", "-W", "error"),
+            "smoke.py",
+            env={"PGDUAL_PG_BIN": folder},
+            external=True,
+            silent=True,
+        )
     )
     session.log(said.strip())
     return said
