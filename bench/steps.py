@@ -24,7 +24,7 @@ KERNEL = {"send": "kernel: send", "recv": "kernel: recv", "epoll_wait": "kernel:
 LIBRARIES = {"libpq-": "libpq", "libpq.so": "libpq", "psycopg_binary": "psycopg, in C", "_ctypes": "ctypes"}
 COMPILED = re.compile(r"CPy(?:Def|Py)_(?:(_async|_sync)___)?(\w+?)___")
 WRITTEN = re.compile(r"\((?:.*/)?((?:pgdual|asyncio)/.*?\.py|selectors\.py|bench/.*?\.py)(?::\d+)?\)$")
-OPENED = ";open_async "
+LOOP, OPENED = "run_until_complete (", "open_async ("
 # Unwatched, and in the same way for each tree: its own bench plays, and process_time says what it took.
 UNWATCHED = """
 from time import process_time
@@ -40,7 +40,7 @@ with Stage({dsn!r}) as stage:
 def step(stack: str) -> str | None:
     """Return which step of a call *stack*, of py-spy's, outermost first, was in; None outside of any."""
     frames = stack.split(";")
-    if not any(frame.startswith("run_until_complete ") for frame in frames) or OPENED in stack:
+    if LOOP not in stack or OPENED in stack:
         return None  # imports, connections that are made
     for frame in reversed(frames):
         name = frame.split(" ", 1)[0].removeprefix("__").removeprefix("libc_")
