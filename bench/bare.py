@@ -2,7 +2,7 @@
 
 Statement cache, lane, protocol and row loader are pgdual's own. There is no routing, scope, breaker, retry,
 meter, service time, deadline, cancellation or session check. Where what is installed of pgdual is compiled,
-the bench compiles this file too: `from_here` says how.
+the bench compiles this file too (`overhead.py`).
 """
 
 from __future__ import annotations

@@ -45,9 +45,8 @@ def _pool(stage: Stage) -> Fetch:
 
 
 def _work(fetch: Fetch, end: float, seed: int) -> int:
-    key, made = keys(seed), 1
-    fetch(key())  # at least one, however late this thread begins on a busy machine
-    while perf_counter() < end:
+    key, made = keys(seed), 0
+    while not made or perf_counter() < end:  # one at least, however late a busy machine begins this thread
         fetch(key())
         made += 1
     return made

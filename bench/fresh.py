@@ -18,28 +18,31 @@ def children_cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def run(program: str, *arguments: str) -> tuple[str, float]:
+def run(program: str, *arguments: str, tree: Path = ROOT) -> tuple[str, float]:
     """Run *program* in a fresh interpreter; return what it printed and the CPU seconds of its process.
+
+    Args:
+        tree: Where pgdual and the bench are.
 
     Raises:
         RuntimeError: It failed; the message is its last line.
     """
     cpu = children_cpu()
-    with begun(program, *arguments) as process:
+    with begun(program, *arguments, tree=tree) as process:
         printed, said = process.communicate()
     if process.returncode:
         raise RuntimeError(said.strip().splitlines()[-1])
     return printed, children_cpu() - cpu
 
 
-def begun(program: str, *arguments: str) -> subprocess.Popen[str]:
+def begun(program: str, *arguments: str, tree: Path = ROOT) -> subprocess.Popen[str]:
     """Return a fresh interpreter that runs *program*."""
     # -P and PYTHONPATH for every side alike: the same length of sys.path is searched. Byte code is kept for
     # all, as it is for what pip installs.
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return subprocess.Popen(
         [sys.executable, "-P", "-c", program, *arguments],
-        env={**kept, "PYTHONPATH": str(ROOT)},
+        env={**kept, "PYTHONPATH": str(tree)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

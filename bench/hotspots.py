@@ -79,11 +79,16 @@ def _flame(row: str, dsn: str) -> Path:
     """Watch a process that plays *row*; return where its flame graph is."""
     REPORT.mkdir(exist_ok=True)
     path = REPORT / f"flame-{row}.svg"
-    watch = ["py-spy", "record", "--native", "--rate", str(RATE), "--format", "flamegraph"]
-    program = f"from bench.hotspots import play; play({row!r}, {dsn!r})"
-    command = [*watch, "--output", str(path), "--", sys.executable, "-P", "-c", program]
-    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    watch(row, dsn, path, "flamegraph", RATE)
     return path
+
+
+def watch(row: str, dsn: str, path: Path, form: str, rate: int, tree: Path = ROOT) -> None:
+    """Have py-spy look *rate* times a second at a process that plays *row* from *tree*, and write *path*."""
+    look = ["py-spy", "record", "--native", "--rate", str(rate), "--format", form, "--output", str(path)]
+    program = f"from bench.hotspots import play; play({row!r}, {dsn!r})"
+    command = [*look, "--", sys.executable, "-P", "-c", program]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(tree)}, check=True)
 
 
 if __name__ == "__main__":

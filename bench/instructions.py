@@ -28,7 +28,7 @@ from tempfile import TemporaryDirectory
 
 from bench.database import BALANCE, SELECT, UPDATE, database, keys
 from bench.fresh import ROOT
-from pgdual.core import pipeline
+from bench.machine import is_compiled
 
 KEPT = Path(__file__).with_name("instructions.json")
 SOURCE = Path(__file__).resolve().parents[1]  # where git is asked; ROOT may be a folder with links
@@ -178,7 +178,7 @@ def hindrance() -> tuple[str, int] | None:
     """Return why nothing can be counted, with the exit code: under CI a guard that cannot run has failed."""
     if shutil.which("valgrind") is None:
         return "not run: no valgrind on PATH", int(bool(os.environ.get("CI")))
-    if str(pipeline.__file__).endswith(".py"):
+    if not is_compiled():
         return "not run: this pgdual is not compiled, nox -s instructions has one that is", 1
     return None
 

@@ -8,16 +8,16 @@ of pgdual's or asyncio's or by the library below it, shares out the CPU that the
 from __future__ import annotations
 
 import argparse
-import os
 import re
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bench import fresh
 from bench.database import database
 from bench.fresh import ROOT
+from bench.hotspots import watch
 
 RATE = 1_000  # looks a second
 KERNEL = {"send": "kernel: send", "recv": "kernel: recv", "epoll_wait": "kernel: epoll_wait"}
@@ -28,7 +28,7 @@ LOOP, OPENED = "run_until_complete (", "open_async ("
 # Unwatched, and in the same way for each tree: its own bench plays, and process_time says what it took.
 UNWATCHED = """
 from time import process_time
-from bench.hotspots import SECONDS, _question
+from bench.hotspots import _question
 from bench.harness import Stage
 with Stage({dsn!r}) as stage:
     ours, _peer = _question({row!r}).contest(stage)
@@ -39,10 +39,9 @@ with Stage({dsn!r}) as stage:
 
 def step(stack: str) -> str | None:
     """Return which step of a call *stack*, of py-spy's, outermost first, was in; None outside of any."""
-    frames = stack.split(";")
     if LOOP not in stack or OPENED in stack:
         return None  # imports, connections that are made
-    for frame in reversed(frames):
+    for frame in reversed(stack.split(";")):
         name = frame.split(" ", 1)[0].removeprefix("__").removeprefix("libc_")
         if name in KERNEL:
             return KERNEL[name]
@@ -58,16 +57,9 @@ def step(stack: str) -> str | None:
 
 def shares(row: str, dsn: str, tree: Path) -> Counter[str]:
     """Return how often each step was seen while *row* was played from *tree*."""
-    program = f"from bench.hotspots import play; play({row!r}, {dsn!r})"
     with TemporaryDirectory() as folder:
         raw = Path(folder, "raw")
-        watch = ["py-spy", "record", "--native", "--rate", str(RATE), "--format", "raw", "--output", str(raw)]
-        subprocess.run(
-            [*watch, "--", sys.executable, "-P", "-c", program],
-            env={**os.environ, "PYTHONPATH": str(tree)},
-            check=True,
-            capture_output=True,
-        )
+        watch(row, dsn, raw, "raw", RATE, tree)
         seen: Counter[str] = Counter()
         for line in raw.read_text().splitlines():
             stack, _, count = line.rpartition(" ")
@@ -78,15 +70,8 @@ def shares(row: str, dsn: str, tree: Path) -> Counter[str]:
 
 def microseconds(row: str, dsn: str, tree: Path) -> dict[str, float]:
     """Return the CPU microseconds a call of each step of *row*."""
-    program = UNWATCHED.format(row=row, dsn=dsn)
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", program],
-        env={**os.environ, "PYTHONPATH": str(tree)},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    whole, seen = float(done.stdout), shares(row, dsn, tree)
+    printed, _cpu = fresh.run(UNWATCHED.format(row=row, dsn=dsn), tree=tree)
+    whole, seen = float(printed), shares(row, dsn, tree)
     return {found: whole * count / seen.total() for found, count in seen.most_common()}
 
 

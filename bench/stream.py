@@ -36,7 +36,7 @@ ASYNC = _FRAME.format(face="aio", kind="AsyncClient", a="async ", run="asyncio.r
 BLOCKING = _FRAME.format(face="sync", kind="Client", a="", run="main(rows)")
 
 
-def _contest(program: str) -> Callable[[Stage], tuple[Side, Side]]:
+def _contest(program: str) -> Callable[[Stage], tuple[Side, None]]:
     def contest(stage: Stage) -> tuple[Side, None]:
         if not STATUS.exists():
             raise NotRunError("resident memory is read from /proc, which this system has not")

@@ -75,7 +75,7 @@ def test_ci_does_not_go_without_valgrind(monkeypatch):
 def test_the_source_is_not_counted(monkeypatch):
     """What users have is compiled: to count the source would compare two different things."""
     monkeypatch.setattr(instructions.shutil, "which", lambda name: name)
-    monkeypatch.setattr(instructions.pipeline, "__file__", "pipeline.py", raising=False)
+    monkeypatch.setattr("pgdual.core.pipeline.__file__", "pipeline.py")
     reason = hindrance()
     assert reason is not None
     assert reason[1] == 1
