@@ -1,7 +1,8 @@
 """On which server, tables and keys does the bench run?
 
-A private server with the durability switched off, so that the clients are what is measured, or the one
-named by ``PGDUAL_BENCH_DSN``, in a schema that is dropped at the end.
+A private server with the durability switched off, so that the clients are what is measured: no fsync, and no
+COMMIT waits for its log to be written. Or the one named by ``PGDUAL_BENCH_DSN``, in a schema that is dropped
+at the end.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def database() -> Iterator[str]:
 def _private_server() -> Iterator[str]:
     from pgdual.embedded import Postgres  # noqa: PLC0415  # an extra, not needed with a server at hand
 
-    with Postgres({"max_connections": CONNECTIONS}) as server:
+    with Postgres({"max_connections": CONNECTIONS, "synchronous_commit": False}) as server:
         yield server.dsn
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import InitVar, dataclass, field
@@ -12,6 +13,8 @@ from typing import Any
 import msgspec
 import pydantic
 import pytest
+from psycopg.adapt import Loader
+from psycopg.pq import Format
 
 from pgdual._async.db import AsyncDB
 from pgdual.aio import AsyncClient
@@ -169,3 +172,40 @@ async def test_of_two_columns_with_one_name_the_last_wins(db: AsyncDB) -> None:
     assert await db.fetchrow("select 1 as id, 2 as id", into=dict) == {"id": 2}
     assert await db.fetchrow("select 1 as id, 2 as id", into=Plain) == Plain(2)
     assert await db.fetchrow("select 1 as id, 2 as id", into=tuple) == (1, 2)
+
+
+async def test_the_collector_waits_while_many_rows_are_made(db: AsyncDB) -> None:
+    """It would look through them again and again; not for a few, and not while code of the caller's runs."""
+    seen: list[bool] = []
+
+    class Looking(Loader):
+        format = Format.BINARY
+
+        def load(self, data: Any) -> int:
+            seen.append(gc.isenabled())
+            if bytes(data) == b"\0\0\0\0":
+                raise LookupError("zero")
+            return 1
+
+    db._types.adapters.register_loader("oid", Looking)
+    text = "select n::oid as id from generate_series($1::int, $2) n"
+
+    async def looked(first: int, last: int, into: Any = None) -> set[bool]:
+        seen.clear()
+        await db.fetch(text, first, last, into=into)
+        assert len(seen) == last - first + 1
+        return set(seen)
+
+    assert await looked(1, 1000) == {False}
+    assert await looked(1, 1000) == {False}, "in parts, once it is known how many they are"
+    assert [await looked(1, 200, into) for into in (tuple, dict, Plain)] == [{False}, {False}, {True}]
+    assert await looked(1, 50) == {True}
+    with pytest.raises(LookupError):
+        await looked(0, 200)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        await looked(1, 200)
+        assert not gc.isenabled(), "who has switched it off himself keeps it off"
+    finally:
+        gc.enable()
