@@ -18,6 +18,7 @@ import psycopg
 from pgdual.core.job import COMMAND, STATUS, Job, command
 from pgdual.core.libpq import is_busy, shut_down
 from pgdual.core.pipeline import Pipeline, check_returned, in_parts, is_incident
+from pgdual.core.results import IDLE
 from pgdual.core.service import learn
 from pgdual.core.statement import Kind
 from pgdual.errors import QueryTimeoutError
@@ -30,6 +31,8 @@ from .runtime import GRACE
 PATIENCE = 0.5  # seconds
 # How long after Ctrl-C (D4).
 HURRY = 0.15  # seconds
+# How long an answer shows that the server is there; to a READ alone, which may be sent again.
+FRESH = 0.001  # seconds
 COMMIT = b"COMMIT"
 _READ = Kind.READ
 _READABLE = select.POLLIN | select.POLLERR | select.POLLHUP
@@ -93,7 +96,10 @@ class Wire:
         """
         pipeline = self.pipeline
         try:
-            self._look()
+            # What answered just now is there, and the rest of a transaction is undone if it is lost.
+            is_read = job.want <= STATUS and job.statement.kind is _READ
+            if not (is_read and job.sent - self._last < FRESH) and pipeline.pgconn.transaction_status == IDLE:
+                self._look()
             pipeline.send(job)
             job.future = True  # from here on it may have been run
             if pipeline.pgconn.flush():
@@ -240,7 +246,7 @@ class Wire:
     def _tell(self, job: Job) -> Any:
         if self._recalled:
             self._outwait()
-        moment = now()
+        moment = self._last = now()
         fleet, statement = self._fleet, job.statement
         if job.want <= STATUS:
             run = moment - job.sent
