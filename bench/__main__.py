@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 from bench import (
     backfill,
@@ -30,6 +31,7 @@ from bench import (
     transaction,
     update_by_key,
 )
+from bench.awake import awake
 from bench.database import database
 from bench.harness import POOL, NotRunError, Plan, Question, Result, Stage, play
 from bench.machine import describe
@@ -72,8 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
     plan = QUICK if options.quick else FULL
     questions = _chosen(options.only)
-    with database() as dsn:
-        machine = describe(dsn)
+    with database() as dsn, nullcontext("may sleep") if options.asleep else awake() as cores:
+        machine = describe(dsn, cores)
         print(report.head(machine, plan), flush=True)
         tables = {"asyncio": [_run(question, dsn, plan) for question in questions]}
         if options.uvloop:
@@ -124,6 +126,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", metavar="ROWS", help="a short run of some rows, as in 1,5,12")
     for part, what in PARTS.items():
         parser.add_argument(f"--{part}", action=argparse.BooleanOptionalAction, help=what)
+    parser.add_argument("--asleep", action="store_true", help="let cores sleep while they have nothing to do")
     parser.add_argument("--check", action="store_true", help="fail where a floor is missed or a row not run")
     options = parser.parse_args(arguments)
     is_whole = not (options.quick or options.only)

@@ -28,12 +28,13 @@ SERVER = ("fsync", "synchronous_commit", "shared_buffers")
 ASKED = "SELECT name || ' ' || current_setting(name) FROM unnest(%s::text[]) AS name"
 
 
-def describe(dsn: str) -> dict[str, str]:
-    """Return what a reader needs to judge the figures, a few words each."""
+def describe(dsn: str, cores: str) -> dict[str, str]:
+    """Return what a reader needs to judge the figures, a few words each; *cores*: whether they sleep."""
     versions = {name: _version(name) for name in PACKAGES}
     versions["pgdual"] += ", its core compiled" if is_compiled() else ", its core in Python"
     return {
         "cpu": f"{_cpu_model()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
+        "cores": cores,
         "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB",
         "system": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",

@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench import fresh
+from bench.awake import awake
 from bench.database import database
 from bench.fresh import ROOT
 from bench.hotspots import watch
@@ -82,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--tree", type=Path, default=ROOT, help="where pgdual and its bench are")
     tree = parser.parse_args(arguments).tree
-    with database() as dsn:
+    with awake(), database() as dsn:
         one, hundred = (microseconds(row, dsn, tree) for row in ("1", "3"))
     print(f"{'CPU us a call':<34} {'1 task':>8} {'100 tasks':>10}")
     print(f"{'the whole':<34} {sum(one.values()):>8.1f} {sum(hundred.values()):>10.1f}")
