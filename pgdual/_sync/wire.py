@@ -1,8 +1,8 @@
 """One connection driven by its pipeline: the blocking way of waiting (by hand; the twin is `_async/wire.py`).
 
 A thread has its wire to itself. It sends, polls the socket for reading, and for writing too while not
-all is sent (L6), and takes the answer. Before an idle wire is used its socket is polled with no timeout,
-so that a connection which the server has closed is noticed without a round trip (O3).
+all is sent (L6), and takes the answer. Before a wire that was idle is used, what the server has said on it
+since is read, so that a connection which it has closed is noticed without a round trip (O3).
 """
 
 from __future__ import annotations
