@@ -20,6 +20,10 @@ from setuptools import Distribution, Extension
 from setuptools.command.build_ext import build_ext
 
 SOURCE = "pgdual/core/_named.c"
+# Where mypyc throws an error into what is awaited, and how; `tests/test_compiled.py` sees when that changes.
+THROWS = "misc_ops.c"
+WITH_THREE = "PyObject_CallFunctionObjArgs(_m, type, value, traceback, NULL)"
+WITH_ONE = "PyObject_CallOneArg(_m, value)"
 
 
 class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
@@ -88,8 +92,7 @@ def throw_one(folder: Path, extensions: list[Extension]) -> None:
     """
     from mypyc.build import include_dir  # noqa: PLC0415
 
-    name, three = "misc_ops.c", "PyObject_CallFunctionObjArgs(_m, type, value, traceback, NULL)"
-    text = Path(include_dir(), name).read_text("utf-8")
-    (folder / name).write_text(text.replace(three, "PyObject_CallOneArg(_m, value)"), "utf-8")
+    text = Path(include_dir(), THROWS).read_text("utf-8")
+    (folder / THROWS).write_text(text.replace(WITH_THREE, WITH_ONE), "utf-8")
     for one in extensions:
         one.include_dirs.insert(0, str(folder))  # before mypyc's own

@@ -42,6 +42,16 @@ def test_what_is_compiled_is_understood(module: str) -> None:
     assert misunderstood((ROOT / module).read_text("utf-8")) == []
 
 
+def test_mypyc_throws_as_it_is_built_for() -> None:
+    """The line that a build changes is there, or is as it should be already."""
+    mypyc = pytest.importorskip("mypyc.build", reason="mypy is in the extra `dev`")
+    lines = ast.parse((ROOT / "hatch_build.py").read_text("utf-8")).body
+    names = {ast.unparse(line.targets[0]): line.value for line in lines if isinstance(line, ast.Assign)}
+    name, *calls = (ast.literal_eval(names[it]) for it in ("THROWS", "WITH_THREE", "WITH_ONE"))
+    text = Path(mypyc.include_dir(), name).read_text("utf-8")
+    assert any(call in text for call in calls)
+
+
 SAMPLE = """
 async def waiting():
     try:

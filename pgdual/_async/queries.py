@@ -62,6 +62,9 @@ class AsyncQueries:
     ) -> Any:
         """Return all rows, an empty list if there are none.
 
+        From a hundred rows on Python's garbage collector waits while they are made, and looks at them once;
+        not with a class of yours for `into`, whose code would run meanwhile.
+
         Args:
             sql: One statement, its parameters written $1, $2 ...
             args: The parameters; a str fits any type and is parsed by the server.
