@@ -174,10 +174,10 @@ def at_home(fleet: Any) -> bool:
     loops know their thread while they run.
     """
     home = fleet.home
-    try:
-        return bool(home._thread_id == get_ident())
-    except AttributeError:  # another's loop, or none any more: this is a forked child
+    thread = getattr(home, "_thread_id", None)
+    if thread is None:  # another's loop, uvloop say, or none any more: this is a forked child
         return home is here()
+    return bool(thread == get_ident())
 
 
 def check_home(loop: Any) -> None:
