@@ -7,16 +7,8 @@ from pathlib import Path, PurePath
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LAYERS = [
-    "_generate errors foundation",
-    "dsn environment",
-    "settings",
-    "core",
-    "monitor",
-    "_async _sync",
-    "aio sync",
-]
-LAYERS += ["aio sync", "sources observe embedded testing migrations", "cli", "__init__ __main__"]
+LAYERS = ["_generate errors", "dsn environment", "settings", "core", "monitor", "_async _sync", "aio sync"]
+LAYERS += ["sources observe embedded testing migrations", "cli", "__init__ __main__"]
 LAYER = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms.split()}
 SIDES = [{"_async", "aio"}, {"_sync", "sync"}]
 WAITING = {"asyncio", "selectors", "threading", "time", "psycopg_pool"}

@@ -1,5 +1,1 @@
 """The async body: it waits and decides nothing. `pgdual._sync` is generated from it."""
-
-from pgdual.foundation import load
-
-load()  # before anything here imports it

@@ -1,6 +1,2 @@
 # Generated from pgdual/_async/__init__.py by _generate.py. Do not edit.
 """The async body: it waits and decides nothing. `pgdual._sync` is generated from it."""
-
-from pgdual.foundation import load
-
-load()  # before anything here imports it
