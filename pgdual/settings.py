@@ -6,8 +6,6 @@ them, and what its value must be. How another database spells them stands in `en
 What pydantic says about a wrong value is never passed on nor chained: it may quote a password.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping
 from enum import StrEnum

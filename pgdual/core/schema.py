@@ -27,9 +27,7 @@ __all__ = ["Schema", "SchemaRun", "concurrent_index", "failure", "is_done", "mas
 _WORD = re.compile(r"^[ \t]*--[ \t]*pgdual:[ \t]*(.*?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
 _REPEATABLE: Final = "repeatable"
 _OUTSIDE: Final = "outside"
-_PASSWORD = re.compile(
-    r"(password\s+(?:e|u&)?)('(?:[^'\\]|''|\\.)*'|\$(\w*)\$.*?\$\3\$)", re.IGNORECASE | re.DOTALL
-)
+_CONCEALED = r"(?is)(password\s+(?:e|u&)?)('(?:[^'\\]|''|\\.)*'|\$(\w*)\$.*?\$\3\$)"
 _LONGEST = 200  # characters of a statement in a message
 # Source: errcodes.txt, active_sql_transaction: the statement cannot run inside a transaction block.
 _ACTIVE = "25001"
@@ -179,7 +177,7 @@ def concurrent_index(sql: str) -> tuple[str, str] | None:
 
 def masked(sql: str) -> str:
     """Return *sql* without the passwords in it."""
-    return _PASSWORD.sub(r"\1'********'", sql)
+    return re.sub(_CONCEALED, r"\1'********'", sql)
 
 
 def failure(
