@@ -96,9 +96,10 @@ class Wire:
         """
         pipeline = self.pipeline
         try:
-            # What answered just now is there, and the rest of a transaction is undone if it is lost.
+            # A READ may be sent again, a transaction that was lost is undone; what COMMIT did is to be known.
             is_read = job.want <= STATUS and job.statement.kind is _READ
-            if not (is_read and job.sent - self._last < FRESH) and pipeline.pgconn.transaction_status == IDLE:
+            is_fresh = is_read and job.sent - self._last < FRESH
+            if not (is_fresh or (job.want <= STATUS and pipeline.pgconn.transaction_status != IDLE)):
                 self._look()
             pipeline.send(job)
             job.future = True  # from here on it may have been run
