@@ -22,7 +22,7 @@ import psycopg
 from pgdual.core.job import COMMAND, STATUS, Job
 from pgdual.core.pipeline import Pipeline, check_returned, in_parts, is_incident
 from pgdual.core.results import IDLE
-from pgdual.core.service import Pulse, expect, learn, split
+from pgdual.core.service import FRESH, Pulse, expect, learn, split
 from pgdual.core.statement import Kind
 from pgdual.errors import QueryTimeoutError
 
@@ -33,7 +33,6 @@ from .runtime import GRACE, within
 # How many calls leave a lane together at most. Source: bench rows 3 and 14.
 HELD = 16
 _READ: Final = Kind.READ
-FRESH = 0.001  # seconds for which an answer shows that the server is there
 _PULSES: WeakKeyDictionary[Any, Pulse] = WeakKeyDictionary()
 
 

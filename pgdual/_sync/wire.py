@@ -19,7 +19,7 @@ from pgdual.core.job import COMMAND, STATUS, Job, command
 from pgdual.core.libpq import is_busy, shut_down
 from pgdual.core.pipeline import Pipeline, check_returned, in_parts, is_incident
 from pgdual.core.results import IDLE
-from pgdual.core.service import learn
+from pgdual.core.service import FRESH, learn
 from pgdual.core.statement import Kind
 from pgdual.errors import QueryTimeoutError
 
@@ -31,8 +31,6 @@ from .runtime import GRACE
 PATIENCE = 0.5  # seconds
 # How long after Ctrl-C (D4).
 HURRY = 0.15  # seconds
-# How long an answer shows that the server is there; to a READ alone, which may be sent again.
-FRESH = 0.001  # seconds
 COMMIT = b"COMMIT"
 _READ = Kind.READ
 _READABLE = select.POLLIN | select.POLLERR | select.POLLHUP
@@ -97,9 +95,12 @@ class Wire:
         pipeline = self.pipeline
         try:
             # A READ may be sent again, a transaction that was lost is undone; what COMMIT did is to be known.
-            is_read = job.want <= STATUS and job.statement.kind is _READ
-            is_fresh = is_read and job.sent - self._last < FRESH
-            if not (is_fresh or (job.want <= STATUS and pipeline.pgconn.transaction_status != IDLE)):
+            is_statement = job.want <= STATUS
+            is_fresh = (
+                is_statement and job.statement.kind is _READ and job.sent - self._last < FRESH
+            )
+            is_inside = is_statement and pipeline.pgconn.transaction_status != IDLE
+            if not (is_fresh or is_inside):
                 self._look()
             pipeline.send(job)
             job.future = True  # from here on it may have been run

@@ -77,8 +77,12 @@ def made(job: Any, prepared: Prepared, transformer: Transformer, count: int) -> 
     if want == ROW:
         return transformer.load_row(0, make) if count else None
     is_ours = job.shape is None or job.shape is tuple or job.shape is dict
-    if job.rows < MANY_ROWS or not is_ours or not gc.isenabled():
-        return transformer.load_rows(0, count, make)
+    if is_ours and job.rows >= MANY_ROWS and gc.isenabled():
+        return _undisturbed(transformer, count, make)
+    return transformer.load_rows(0, count, make)
+
+
+def _undisturbed(transformer: Transformer, count: int, make: Maker) -> Any:
     # None of it can be garbage yet, but the collector would look through it, and through all else there is,
     # again and again: half of the time that many rows take. What runs meanwhile is C, and loaders.
     gc.disable()

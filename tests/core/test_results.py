@@ -1,6 +1,7 @@
 """What is made of the results of one job, told by a tape (the order of many is fuzzed elsewhere)."""
 
 import datetime as dt
+import gc
 
 import psycopg
 import pytest
@@ -8,7 +9,7 @@ from psycopg.pq import ExecStatus
 
 from pgdual.core import results
 from pgdual.core.job import MANY, STATUS, Job
-from pgdual.core.rows import RESULT, ROWS, VALUE
+from pgdual.core.rows import MANY_ROWS, RESULT, ROWS, VALUE
 from pgdual.core.statement import Statement
 from pgdual.core.types import Types
 from pgdual.errors import UsageError
@@ -48,6 +49,17 @@ def answered(pipeline, tape, job, *found):
     assert pipeline.receive() == []
     assert pipeline.receive() == [job]
     return job
+
+
+@pytest.mark.parametrize(
+    ("data", "day"), [(b"\0\0\0\0", dt.date(2000, 1, 1)), (b"\x7f\xff\xff\xff", dt.date.max)]
+)
+def test_the_collector_is_on_again_after_many_rows(pipeline, tape, rows, data, day):
+    """It waits while they are made, which a loader that refuses one ends as well."""
+    found = rows.of([(b"day", DATE)], [[data]] * MANY_ROWS)
+    job = answered(pipeline, tape, Job(ROWS, Statement("select day from t")), found)
+    assert [*map(tuple, job.value)] == [(day,)] * MANY_ROWS
+    assert gc.isenabled()
 
 
 def test_infinity_in_a_row(pipeline, tape, rows):
