@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from math import inf
 from time import monotonic as now
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 
@@ -20,7 +20,7 @@ from pgdual.errors import QueryTimeoutError
 from .answer import LateAnswer
 
 # How long a cancelled statement may keep its caller past the deadline before the socket is closed (D2).
-PATIENCE = 0.15  # seconds
+PATIENCE: Final = 0.15  # seconds
 
 
 class Deadlines:

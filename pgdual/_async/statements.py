@@ -32,6 +32,7 @@ from .call import DEFAULT, explain, is_late, limit_of
 from .replay import AsyncReplay
 from .runtime import CUTS, INTERRUPTS, grab, now, owner
 from .turns import AsyncTurns
+from .wire import Wire
 
 _KEEP = b"RELEASE pgdual_many"
 # What goes before and after the rows of an executemany in a user's transaction, and after those that failed.
@@ -98,10 +99,12 @@ class AsyncStatements:
             if self.is_over:
                 self._check_over()
             while True:
-                wire, pending, fresh = self.wire, self.pending, not self.begun
-                if wire is None:
-                    wire = await self._take_wire(job.started)
+                pending, fresh = self.pending, not self.begun
+                found: Wire | None = self.wire
+                if found is None:
+                    found = await self._take_wire(job.started)
                     moment = now()
+                wire: Wire = found
                 if not job.tries:  # D1: the command clock begins when there is a wire, and all tries have one
                     job.deadline = moment + limit
                 try:
@@ -184,12 +187,13 @@ class AsyncStatements:
                 "in between; if they come from a query in it, fetch them first"
             )
 
-    async def _take_wire(self, started: float) -> Any:
+    async def _take_wire(self, started: float) -> Wire:
         fleet = self.fleet
         if not fleet.breaker.is_closed:
             fleet.admit(self)  # B3: a transaction that has its wire goes on
         try:
-            wire = self.wire = fleet.place_alone() or await fleet.acquire(None, started, self.until)
+            wire: Wire = fleet.place_alone() or await fleet.acquire(None, started, self.until)
+            self.wire = wire
         except CUTS:
             fleet.recover(self)
             raise
@@ -213,7 +217,8 @@ class AsyncStatements:
 
     def say(self, job: Job) -> Any:
         """Send one statement, which is described, and return what to await for its value."""
-        fleet, wire = self.fleet, self.wire
+        fleet = self.fleet
+        wire: Wire = self.wire
         if job.arguments:
             job.encode(fleet.types)
         if job.statement.leaves_traces:

@@ -20,9 +20,11 @@ from weakref import WeakKeyDictionary
 import psycopg
 
 from pgdual.core.job import COMMAND, STATUS, Job
+from pgdual.core.lanes import Lanes
+from pgdual.core.meter import Meter
 from pgdual.core.pipeline import Pipeline, check_returned, in_parts, is_incident
 from pgdual.core.results import IDLE
-from pgdual.core.service import FRESH, Pulse, expect, learn, split
+from pgdual.core.service import FRESH, Floor, Pulse, expect, learn, split
 from pgdual.core.statement import Kind
 from pgdual.errors import QueryTimeoutError
 
@@ -31,7 +33,7 @@ from .deadlines import Deadlines
 from .runtime import GRACE, within
 
 # How many calls leave a lane together at most. Source: bench rows 3 and 14.
-HELD = 16
+HELD: Final = 16
 _READ: Final = Kind.READ
 _PULSES: WeakKeyDictionary[Any, Pulse] = WeakKeyDictionary()
 
@@ -40,9 +42,9 @@ class Wire(Deadlines):
     """A connection and the jobs on it; what `core.lanes` calls a lane."""
 
     __slots__ = (
-        "_fd", "_floor", "_held", "_lanes", "_last", "_poll", "_pulse", "_reading", "_turn", "_writing",
-        "backlog", "charged", "closing", "dirty", "generation", "holder", "idle_since", "read_only",
-        "retire_at", "slow",
+        "_fd", "_floor", "_held", "_lanes", "_last", "_meter", "_poll", "_pulse", "_reading", "_turn",
+        "_writing", "backlog", "charged", "closing", "dirty", "generation", "holder", "idle_since",
+        "read_only", "retire_at", "slow",
     )  # fmt: skip
 
     def __init__(self, connection: Any, fleet: Any, retire_at: float) -> None:
@@ -54,7 +56,10 @@ class Wire(Deadlines):
         self.backlog = self.idle_since = self._last = 0.0
         self.alone = self.closing = self.slow = self.read_only = self.dirty = self.dead = self.charged = False
         self.holder: Any = None
-        self._fleet, self._floor, self._lanes = fleet, fleet.floor, fleet.lanes
+        self._fleet: Any = fleet
+        self._floor: Floor = fleet.floor
+        self._lanes: Lanes = fleet.lanes
+        self._meter: Meter = fleet.meter
         self._loop = asyncio.get_running_loop()
         self._fd = connection.pgconn.socket
         self.quarantined, self.settling = -1.0, None
@@ -228,7 +233,7 @@ class Wire(Deadlines):
             placed = self._tell_many(finished, begun, split(finished, spent), split(finished, taken))
         if fleet.breaker.failures:
             fleet.breaker.succeed()
-        if placed and fleet.answered(self, placed, moment):
+        if placed and self._lanes.give_back(self, placed, moment, fleet):
             fleet.mend(self)
         # Last of all: the tasks that wait go on at once, and use this wire again.
         if count == 1:
@@ -255,7 +260,7 @@ class Wire(Deadlines):
         statement, fleet = job.statement, self._fleet
         is_read = statement.kind is _READ
         wait = begun - job.started
-        fleet.meter.tell(wait, spent, job.rows, is_read)
+        self._meter.tell(wait, spent, job.rows, is_read)
         if wait + spent > fleet.look_after or job.label is not None:
             fleet.watch.look(job, wait, spent)
         statement.average = learn(statement.average, spent)
@@ -313,7 +318,7 @@ class Wire(Deadlines):
 
     def release(self) -> None:
         """Give the wire back: the call it was placed for is over, or was never sent."""
-        if self._fleet.answered(self, 1, now()):
+        if self._lanes.give_back(self, 1, now(), self._fleet):
             self._fleet.mend(self)
 
     async def lend(self) -> Any:

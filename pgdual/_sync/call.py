@@ -23,8 +23,9 @@ from pgdual.errors import (
 
 from .fleet import Fleet
 from .runtime import CUTS, INTERRUPTS, now, sleep
+from .wire import Wire
 
-_READ = Kind.READ
+_READ: Final = Kind.READ
 
 
 class Default:
@@ -74,7 +75,7 @@ def run(fleet: Fleet, job: Job, timeout: Any) -> Any:
     while True:
         is_read = statement.kind is _READ  # a neighbour may demote it meanwhile (Q2)
         try:
-            wire = fleet.place(statement) or _in_line(fleet, job)
+            wire: Wire = fleet.place(statement) or _in_line(fleet, job)
         except CUTS:
             fleet.recover(job)
             raise

@@ -310,22 +310,6 @@ class Fleet(Recovery):
 
     # -- giving it back --------------------------------------------------------------------------
 
-    @critical
-    def answered(self, wire: Any, count: int, moment: float) -> bool:
-        """Count *count* calls on *wire* as answered, and offer it on when it is free.
-
-        Returns:
-            Whether it has to be mended first: `mend` it then.
-        """
-        if wire.dead or not self.lanes.answered(wire, count):
-            return False
-        if wire.dirty or moment > wire.retire_at or not wire.pipeline.is_sound(wire.read_only):
-            wire.load, wire.holder = 1, self
-            self.lanes.keep(wire)
-            return True
-        self.lanes.offer(wire, moment)
-        return False
-
     def mend(self, wire: Any) -> None:
         """Clean a free wire, or close it if it is not sound, too old or too large (L6, L7, Q2)."""
         soon(self._mend, wire)

@@ -33,7 +33,7 @@ def critical(method: F) -> F:
 
     # Written out by the number of arguments: a `*args` and a `with` more would double what every call goes
     # through, and after a call with `*args` CPython looks for signals before what it returned is kept.
-    written = {1: _locked_none, 2: _locked_one, 3: _locked_two, 4: _locked_three}
+    written = {1: _locked_none, 2: _locked_one, 3: _locked_two}
     wrapper = written.get(method.__code__.co_argcount, _locked)
     return wraps(method)(wrapper(method))  # type: ignore[return-value]
 
@@ -99,18 +99,6 @@ def _locked_two(method: Callable[..., Any]) -> Callable[..., Any]:
             self.cut_short(found)
             raise
         return found
-
-    return locked
-
-
-def _locked_three(method: Callable[..., Any]) -> Callable[..., Any]:
-    def locked(self: Any, one: Any, two: Any, three: Any) -> Any:
-        lock = self.lock
-        lock.acquire()
-        try:
-            return method(self, one, two, three)
-        finally:
-            lock.release()
 
     return locked
 

@@ -83,9 +83,7 @@ class _Beside:
         self.meter = Meter()
         self.floor = Floor()
         self.lanes = Lanes(1)
-
-    def answered(self, *_: Any) -> bool:
-        return False
+        self.lock = runtime.Guard()
 
     def keep(self, *_: Any) -> None:
         pass

@@ -29,6 +29,7 @@ from . import runtime
 from .call import DEFAULT, run
 from .runtime import CUTS, GRACE, INTERRUPTS, now
 from .statements import Statements
+from .wire import Wire
 
 
 class Session(Statements):
@@ -41,7 +42,7 @@ class Session(Statements):
         """Commit with tokens, and where an answer is lost ask what became of one (T6)."""
         self._asking = statements
 
-    def _take_wire(self, started: float) -> Any:
+    def _take_wire(self, started: float) -> Wire:
         if self._asking is not None and self.fleet.tokens is None:
             self.fleet.tokens = self._find_tokens(self._asking)
         return super()._take_wire(started)
@@ -236,7 +237,8 @@ class Session(Statements):
             raise failure
 
     def _commit(self) -> None:
-        name, wire = self.fleet.name, self.wire
+        name = self.fleet.name
+        wire: Wire = self.wire
         if self._turns.blocks:
             raise TransactionFailedError(
                 f"{name}: the block ended while a block inside of it was still open in another task or "
@@ -303,7 +305,8 @@ class Session(Statements):
         if self._asking is not None:
             self._token = uuid4()
             job.prelude = (*job.prelude, given(self.fleet.tokens, self._token))
-        return self.wire.answer(job)
+        wire: Wire = self.wire
+        return wire.answer(job)
 
     def _judged(self, job: Job, error: Exception) -> Exception | None:
         """Return why COMMIT failed, None if it did not; where its answer was lost, ask with the token (T6).
@@ -352,7 +355,7 @@ class Session(Statements):
     def _release(self) -> None:
         if self.replays is not None:
             self.replays.end()
-        wire = self.wire
+        wire: Wire | None = self.wire
         if wire is not None and not wire.dead and self.fleet.home is not None:
             wire.release()
         self.wire = None

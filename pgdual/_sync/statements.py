@@ -33,6 +33,7 @@ from .call import DEFAULT, explain, is_late, limit_of
 from .replay import Replay
 from .runtime import CUTS, INTERRUPTS, grab, now, owner
 from .turns import Turns
+from .wire import Wire
 
 _KEEP = b"RELEASE pgdual_many"
 # What goes before and after the rows of an executemany in a user's transaction, and after those that failed.
@@ -99,10 +100,12 @@ class Statements:
             if self.is_over:
                 self._check_over()
             while True:
-                wire, pending, fresh = self.wire, self.pending, not self.begun
-                if wire is None:
-                    wire = self._take_wire(job.started)
+                pending, fresh = self.pending, not self.begun
+                found: Wire | None = self.wire
+                if found is None:
+                    found = self._take_wire(job.started)
                     moment = now()
+                wire: Wire = found
                 if not job.tries:  # D1: the command clock begins when there is a wire, and all tries have one
                     job.deadline = moment + limit
                 try:
@@ -185,12 +188,13 @@ class Statements:
                 "in between; if they come from a query in it, fetch them first"
             )
 
-    def _take_wire(self, started: float) -> Any:
+    def _take_wire(self, started: float) -> Wire:
         fleet = self.fleet
         if not fleet.breaker.is_closed:
             fleet.admit(self)  # B3: a transaction that has its wire goes on
         try:
-            wire = self.wire = fleet.place_alone() or fleet.acquire(None, started, self.until)
+            wire: Wire = fleet.place_alone() or fleet.acquire(None, started, self.until)
+            self.wire = wire
         except CUTS:
             fleet.recover(self)
             raise
@@ -214,7 +218,8 @@ class Statements:
 
     def say(self, job: Job) -> Any:
         """Send one statement, which is described, and return what to for its value."""
-        fleet, wire = self.fleet, self.wire
+        fleet = self.fleet
+        wire: Wire = self.wire
         if job.arguments:
             job.encode(fleet.types)
         if job.statement.leaves_traces:

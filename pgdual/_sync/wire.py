@@ -11,12 +11,14 @@ import select
 import threading
 from collections.abc import Iterable, Sequence
 from time import monotonic as now
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 
 from pgdual.core.job import COMMAND, STATUS, Job, command
+from pgdual.core.lanes import Lanes
 from pgdual.core.libpq import is_busy, shut_down
+from pgdual.core.meter import Meter
 from pgdual.core.pipeline import Pipeline, check_returned, in_parts, is_incident
 from pgdual.core.results import IDLE
 from pgdual.core.service import FRESH, learn
@@ -28,12 +30,12 @@ from .lock import milliseconds
 from .runtime import GRACE
 
 # How long a cancelled statement may keep its caller past the deadline before the socket is closed (D2).
-PATIENCE = 0.5  # seconds
+PATIENCE: Final = 0.5  # seconds
 # How long after Ctrl-C (D4).
-HURRY = 0.15  # seconds
-COMMIT = b"COMMIT"
-_READ = Kind.READ
-_READABLE = select.POLLIN | select.POLLERR | select.POLLHUP
+HURRY: Final = 0.15  # seconds
+COMMIT: Final = b"COMMIT"
+_READ: Final = Kind.READ
+_READABLE: Final = select.POLLIN | select.POLLERR | select.POLLHUP
 
 
 class Wire:
@@ -41,7 +43,9 @@ class Wire:
 
     __slots__ = (
         "_fleet",
+        "_lanes",
         "_last",
+        "_meter",
         "_poll",
         "_recalled",
         "_recalling",
@@ -75,7 +79,9 @@ class Wire:
         self.backlog = 0.0
         self.alone = self.closing = self.slow = self.read_only = self.dirty = self.dead = self.charged = False
         self.idle_since = 0.0
-        self._fleet = fleet
+        self._fleet: Any = fleet
+        self._lanes: Lanes = fleet.lanes
+        self._meter: Meter = fleet.meter
         self._last = 0.0
         self._recalled = False  # another thread has had the server cancel what runs here
         self.holder: Any = None
@@ -253,7 +259,7 @@ class Wire:
         if job.want <= STATUS:
             run = moment - job.sent
             wait = job.sent - job.started
-            fleet.meter.tell(wait, run, job.rows, statement.kind is _READ)
+            self._meter.tell(wait, run, job.rows, statement.kind is _READ)
             if wait + run > fleet.look_after or job.label is not None:
                 fleet.watch.look(job, wait, run)
             statement.average = statement.service = learn(statement.average, run)
@@ -264,8 +270,7 @@ class Wire:
         if job.placed:
             self.holder = job  # until it is given back (D4)
             job.placed = False
-            if fleet.answered(self, 1, moment):
-                fleet.mend(self)
+            self._give_back(moment)
         if job.error is not None:
             raise job.error
         return job.value
@@ -344,8 +349,16 @@ class Wire:
 
     def release(self) -> None:
         """Give the wire back: the call it was placed for is over, or was never sent."""
+        self._give_back(now())
+
+    def _give_back(self, moment: float) -> None:
         fleet = self._fleet
-        if fleet.answered(self, 1, now()):
+        fleet.lock.acquire()
+        try:
+            is_to_mend = self._lanes.give_back(self, 1, moment, fleet)
+        finally:
+            fleet.lock.release()
+        if is_to_mend:
             fleet.mend(self)
 
     def lend(self) -> Any:

@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import cache
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 from psycopg.pq.abc import PGresult
 
+from .plan import Plan
 from .record import checked_shape
-from .rows import VALUE
 from .statement import Plans, Statement, check_arguments
 from .types import Types, refusal
 
 # What a job makes of its result, beside rows.
-STATUS, COMMAND, MANY, DESCRIBE, SCRIPT = range(VALUE + 1, VALUE + 6)
+STATUS: Final = 3
+COMMAND: Final = 4
+MANY: Final = 5
+DESCRIBE: Final = 6
+SCRIPT: Final = 7
 # N3: a statement is called with few combinations of argument classes; past this they start anew.
-PLANS = 32
+PLANS: Final = 32
 # T5: how many returned rows of a transaction are kept for its replay.
-RETURNED = 10_000
+RETURNED: Final = 10_000
 
 
 class Job:
@@ -96,20 +100,20 @@ class Job:
         """
         plans, arguments = self.statement.plans, self.arguments
         classes = (*map(type, arguments),)
-        plan = plans.get(classes) or plan_of(self.statement, plans, classes, types)
+        plan: Plan = plans.get(classes) or plan_of(self.statement, plans, classes, types)
         try:
             self.buffers, self.formats = plan.encode(arguments)
         except Exception as error:
             raise refusal(types, plans.types, arguments, plan, error)
 
 
-def plan_of(statement: Statement, plans: Plans, classes: tuple[type, ...], types: Types) -> Any:
+def plan_of(statement: Statement, plans: Plans, classes: tuple[type, ...], types: Types) -> Plan:
     """Return how arguments of these classes are dumped, from *plans* or new among them.
 
     Raises:
         UsageError: There are too few or too many, or one does not fit.
     """
-    plan = plans.get(classes)
+    plan: Plan | None = plans.get(classes)
     if plan is None:
         check_arguments(statement, len(classes))
         if len(plans) >= PLANS:
@@ -118,7 +122,7 @@ def plan_of(statement: Statement, plans: Plans, classes: tuple[type, ...], types
     return plan
 
 
-def encoded(plan: Any, plans: Plans, arguments: Sequence[Any], types: Types) -> Any:
+def encoded(plan: Plan, plans: Plans, arguments: Sequence[Any], types: Types) -> Any:
     """Return the arguments' bytes and their formats.
 
     Raises:

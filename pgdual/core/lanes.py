@@ -13,17 +13,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 # A READ that takes longer goes alone. Source: bench row 15; at 5 ms one slow read costs its
 # neighbours as much as a hundred round trips.
-SLOW = 5e-3  # seconds
+SLOW: Final = 5e-3  # seconds
 # How much queued work a READ may join: what it waits for while other wires do nothing. At half of it a
 # hundred tasks begin to spread over ten wires, each with wake-ups and sends of its own; at four times as
 # much, reads of 0.2 ms by ten tasks lose a seventh. Source: bench rows 2 to 4 and 15. A text that takes as
 # long has a wire to itself while there is one.
-WINDOW = 5e-4  # seconds
-WIDE = 2e-3  # where the client is too busy to have use for another wire
+WINDOW: Final = 5e-4  # seconds
+WIDE: Final = 2e-3  # where the client is too busy to have use for another wire
 
 
 class Lane(Protocol):
@@ -37,6 +37,10 @@ class Lane(Protocol):
     holder: Any  # the block that has it, if one does
     read_only: bool
     idle_since: float
+    dead: bool
+    dirty: bool  # it is to be cleaned before anyone else has it
+    retire_at: float
+    pipeline: Any
 
 
 class Waiter(Protocol):
@@ -140,14 +144,14 @@ class Lanes:
 
     def _pop_idle(self, read_only: bool) -> Any:
         idle = self.idle
-        for found in reversed(idle):
-            if found.read_only is read_only:
-                break
-        else:
-            if not idle:
-                return None
-            found = next(iter(idle))
-        del idle[found]
+        if not idle:
+            return None
+        found, _ = idle.popitem()  # as a rule the last used will do
+        if found.read_only is not read_only:
+            idle[found] = None
+            alike = (wire for wire in reversed(idle) if wire.read_only is read_only)
+            found = next(alike, None) or next(iter(idle))
+            del idle[found]
         if len(idle) < self.few:
             self.dwindled()
         if found is self.current:
@@ -267,16 +271,28 @@ class Lanes:
             self._closing -= 1
 
     def answered(self, wire: Any, count: int) -> bool:
-        """Take *count* calls off *wire*; return True if it is free now.
-
-        A free wire is the caller's to clean or close, then to `offer`.
-        """
+        """Take *count* calls off *wire*; return True if it is free now, and to be cleaned, or offered."""
         wire.load -= count
         if not wire.load:
             wire.holder = None
             return True
         if self.waiting:
             self._admit(wire)
+        return False
+
+    def give_back(self, wire: Any, count: int, moment: float, mender: Any) -> bool:
+        """Take *count* calls off *wire*, and offer it on when it is free.
+
+        Returns:
+            Whether it is to be cleaned or closed first: *mender*, its holder now, has to.
+        """
+        if wire.dead or not self.answered(wire, count):
+            return False
+        if wire.dirty or moment > wire.retire_at or not wire.pipeline.is_sound(wire.read_only):
+            wire.load, wire.holder = 1, mender
+            self.keep(wire)
+            return True
+        self.offer(wire, moment)
         return False
 
     def _admit(self, wire: Any) -> None:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from math import exp, inf, log
-from typing import Any
+from typing import Any, Final
 
 # Half the logarithm of the growth is the largest relative error of a quantile: exp(0.045) - 1 < 5 %.
-GROWTH = 0.09
-LOWEST = 1e-6  # seconds; anything shorter is counted in the first bucket
-HIGHEST = 1e4  # seconds; anything longer in the last
-_SCALE = 1 / GROWTH
-_SHIFT = 1.5 - log(LOWEST) / GROWTH
-BUCKETS = int((log(HIGHEST) - log(LOWEST)) / GROWTH) + 3
-LABELS = 100  # that are counted apart (N3); a label made of a user's id would have no end
+GROWTH: Final = 0.09
+LOWEST: Final = 1e-6  # seconds; anything shorter is counted in the first bucket
+HIGHEST: Final = 1e4  # seconds; anything longer in the last
+_SCALE: Final = 1 / GROWTH
+_SHIFT: Final = 1.5 - log(LOWEST) / GROWTH
+BUCKETS: Final = int((log(HIGHEST) - log(LOWEST)) / GROWTH) + 3
+LABELS: Final = 100  # that are counted apart (N3); a label made of a user's id would have no end
 COUNTERS = ("errors", "lost", "refused", "replays", "resent", "rows", "timeouts")
 _SHARES = ("events", "inline", "unprojected")
 _HISTOGRAMS = ("_waits", "creation", "read", "transaction", "write")

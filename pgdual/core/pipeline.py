@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice, repeat
 from operator import length_hint
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -35,14 +35,15 @@ from .statement import READ, check_row
 from .types import Types, refusal
 
 # How many rows of a large result come as one part. Source: bench row 12.
-CHUNK = 128
+CHUNK: Final = 128
 # Statements that one connection keeps prepared (N3). Source: asyncpg keeps 100, JDBC 256.
-PREPARED = 256
+PREPARED: Final = 256
 # Rows of an executemany between two looks at the socket, and those before the first, with which the server
 # begins while the next are made ready. Source: bench row 11.
-PART, FIRST = 500, 60
+PART: Final = 500
+FIRST: Final = 60
 # Rows of an executemany from which on it pays to do more for all, so that each takes less. Source: row 11.
-LONG = 4_000
+LONG: Final = 4_000
 # N2: behind a pooler a READ is guarded within its own Sync group, which is a transaction by itself: nothing
 # has to be ended, whatever becomes of the statement.
 _READ_ONLY_GROUP = b"SELECT set_config('transaction_read_only', 'on', true)"

@@ -34,7 +34,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from psycopg.pq.abc import PGresult
@@ -42,7 +42,7 @@ from psycopg.pq.abc import PGresult
 from .job import RETURNED, Job
 from .rows import ROWS
 
-STATEMENTS = 1000
+STATEMENTS: Final = 1000
 """How many statements, or rows of an executemany, are kept before replay is given up."""
 _WORDS = ("schema_name", "table_name", "column_name", "datatype_name", "constraint_name")
 """What an error of the server's says beside its text, which has the message, the detail and the hint."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg import capabilities
@@ -27,17 +27,18 @@ from .rows import Context, Prepared, made
 from .statement import READ, Statement
 from .types import Types
 
-_FATAL = int(ExecStatus.FATAL_ERROR)
-_SYNC = int(ExecStatus.PIPELINE_SYNC)
-_ABORTED = int(ExecStatus.PIPELINE_ABORTED)
-_DONE = (int(ExecStatus.COMMAND_OK), int(ExecStatus.TUPLES_OK))
-IDLE = int(TransactionStatus.IDLE)
-_CHUNK = int(ExecStatus.TUPLES_CHUNK)
+_FATAL: Final = int(ExecStatus.FATAL_ERROR)
+_SYNC: Final = int(ExecStatus.PIPELINE_SYNC)
+_ABORTED: Final = int(ExecStatus.PIPELINE_ABORTED)
+_COMMAND_OK: Final = int(ExecStatus.COMMAND_OK)
+_TUPLES_OK: Final = int(ExecStatus.TUPLES_OK)
+IDLE: Final = int(TransactionStatus.IDLE)
+_CHUNK: Final = int(ExecStatus.TUPLES_CHUNK)
 # Many rows are asked for in parts, so that they are made into objects while the server still sends: those
 # of a statement that had as many the last time. Source: bench row 12.
-LARGE = 1000
-BURST = 16  # parts that are taken in one go
-_CAN_CHUNK = capabilities.has_stream_chunked()
+LARGE: Final = 1000
+BURST: Final = 16  # parts that are taken in one go
+_CAN_CHUNK: Final = capabilities.has_stream_chunked()
 # L6: a connection that held a larger message in memory is closed when it is free, to be rid of it.
 SWOLLEN = 8 << 20  # bytes
 _TIME_ZONE = b"TimeZone"
@@ -124,7 +125,7 @@ class Results:
             status = result.status
             if status == _SYNC:
                 finished.append(owed.popleft())
-            elif status in _DONE and job.want <= COMMAND and job.error is None:
+            elif status in (_COMMAND_OK, _TUPLES_OK) and job.want <= COMMAND and job.error is None:
                 if job.lead:  # the common cases of `_take`, without its call
                     job.lead -= 1
                 elif job.want >= STATUS:
@@ -185,7 +186,7 @@ class Results:
         # The answers to the rows of an executemany, for as long as they are there: there may be very many.
         pgconn, get, is_busy = self.pgconn, self.pgconn.get_result, self.is_busy
         while (status := result.status) != _SYNC:
-            if status in _DONE and not job.lead and job.error is None:
+            if status in (_COMMAND_OK, _TUPLES_OK) and not job.lead and job.error is None:
                 if job.gathered is not None:
                     self._gather(job, result)
                 job.rows += 1

@@ -7,7 +7,7 @@ What a statement returns cannot change its columns while it stays prepared (the 
 from __future__ import annotations
 
 import gc
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from psycopg.abc import Transformer
 from psycopg.adapt import AdaptersMap
@@ -17,13 +17,18 @@ from psycopg.pq.abc import PGresult
 from .record import Maker, column_position, maker, names_of, record_class
 from .statement import Plans
 
+if TYPE_CHECKING:
+    from .job import Job  # which imports this module
+
 # What a job makes of its rows.
-ROWS, ROW, VALUE = range(3)
-RESULT: Any = object()
+ROWS: Final = 0
+ROW: Final = 1
+VALUE: Final = 2
+RESULT: Final[Any] = object()
 """In place of a VALUE's column: the result as libpq has it."""
 
 # From as many rows of a statement on the garbage collector waits while they are made. Source: bench row 13.
-MANY_ROWS = 100
+MANY_ROWS: Final = 100
 
 
 class Context:
@@ -59,7 +64,7 @@ class Prepared:
         return transformer
 
 
-def made(job: Any, prepared: Prepared, transformer: Transformer, count: int) -> Any:
+def made(job: Job, prepared: Prepared, transformer: Transformer, count: int) -> Any:
     """Return what *job* wants of the *count* rows that *transformer* holds.
 
     Raises:

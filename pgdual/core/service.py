@@ -11,22 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 from pgdual.core.lanes import SLOW, WIDE, WINDOW
 
 # Between two readers, or what is sent and a reader, that an event loop calls without a wait in between, at
 # most. At 50 us reads of 2 ms on sixty wires were taken for quick ones.
-REST = 2e-5  # seconds
-LEAST = 1e-6  # seconds that a READ takes, whatever was measured
+REST: Final = 2e-5  # seconds
+LEAST: Final = 1e-6  # seconds that a READ takes, whatever was measured
 # Seconds of a turn that count, at most: who had nothing to do for a while does not seem idle long after.
-PAUSE = 0.01
-LATELY = 0.95  # what a turn still counts in the next one: twenty turns are remembered
+PAUSE: Final = 0.01
+LATELY: Final = 0.95  # what a turn still counts in the next one: twenty turns are remembered
 # How far an answer moves what is learned. Source: bench rows 3 and 16, on a machine half as quick.
-FALL, RISE = 0.1, 0.02
+FALL: Final = 0.1
+RISE: Final = 0.02
 # For how long an answer shows that the server is there, so that nobody looks before a READ, which may be sent
 # again, or before the COMMIT of a task. Source: bench rows 7 to 9.
-FRESH = 0.001  # seconds
+FRESH: Final = 0.001  # seconds
 
 
 class Pulse:

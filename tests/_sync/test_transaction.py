@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg.pq import Trace
 
 from pgdual.sync import Client, DB
 from pgdual.errors import (
@@ -146,35 +149,32 @@ def test_a_deferred_constraint_is_what_commit_raises(db: DB, main_dsn: str) -> N
     assert db.fetchval("select count(*) from d") == 0
 
 
-class Counted:
-    """The round trips that a wire makes: how often it was waited for."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, db: DB) -> None:
-        self.sent: list[Any] = []
-        wire = db._fleet.lanes.wires[0]  # type: ignore[union-attr]
-        plain = type(wire).answer
-
-        def answer(wire: Any, job: Any) -> Any:
-            self.sent.append((*job.prelude, job.text or job.statement.query))
-            return plain(wire, job)
-
-        monkeypatch.setattr(type(wire), "answer", answer)
+def groups(trace: str) -> list[tuple[str, ...]]:
+    """Return what libpq says that it sent, by Sync: the texts, and the names of prepared statements."""
+    said = [re.findall(r'\tParse\t "" "(.+)" |\tBind\t "" "(.+?)" ', group) for group in trace.split("Sync")]
+    return [tuple(text or name for text, name in group) for group in said[:-1]]
 
 
-def test_begin_costs_no_round_trip(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_begin_costs_no_round_trip(db: DB, tmp_path: Path) -> None:
     """T2: BEGIN and SAVEPOINT travel with the first statement; each statement is one trip, COMMIT another."""
     insert = "insert into t values (1) on conflict do nothing"
     db.execute(insert)
-    count = Counted(monkeypatch, db)
-    with db.transaction():
-        db.execute(insert)
+    pgconn = db._fleet.lanes.wires[0].connection.pgconn  # type: ignore[union-attr]
+    with (tmp_path / "trace").open("w+b") as file:
+        pgconn.trace(file.fileno())
+        pgconn.set_trace_flags(Trace.SUPPRESS_TIMESTAMPS)
         with db.transaction():
             db.execute(insert)
-    assert count.sent == [
-        (b"BEGIN", insert.encode()),
-        (b"SAVEPOINT pgdual_1", insert.encode()),
-        (b"RELEASE pgdual_1",),
-        (b"COMMIT",),
+            with db.transaction():
+                db.execute(insert)
+        pgconn.untrace()
+        sent = groups((tmp_path / "trace").read_text())
+    name = db._statements.get(insert).name.decode()
+    assert sent == [
+        ("BEGIN", name),
+        ("SAVEPOINT pgdual_1", name),
+        ("RELEASE pgdual_1",),
+        ("COMMIT",),
     ]
 
 
