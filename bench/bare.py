@@ -58,7 +58,7 @@ class Bare:
 
     def _ask(self, job: Job) -> Any:
         self._pipeline.send(job)
-        job.future = Answer(loop=self._loop)
+        job.future = Answer(self._loop)
         return job.future
 
     def _read(self) -> None:

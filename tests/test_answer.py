@@ -2,16 +2,18 @@
 
 import asyncio
 import inspect
+from collections.abc import Awaitable
 
 import pytest
 
-from pgdual._async.answer import Answer, LateAnswer
+from pgdual._async.answer import Answer, give
 from pgdual._async.wire import HELD, Wire
 from pgdual.aio import AsyncClient
+from pgdual.core.job import command
 from pgdual.settings import DatabaseSettings, Settings
 
 
-async def told(answer: asyncio.Future[int], heard: list[object]) -> None:
+async def told(answer: Awaitable[int], heard: list[object]) -> None:
     try:
         heard.append(await answer)
     except (ValueError, asyncio.CancelledError) as error:
@@ -34,10 +36,9 @@ async def test_the_task_goes_on_before_the_reader_returns() -> None:
     await asyncio.gather(*tasks)
 
 
-@pytest.mark.parametrize("kind", [Answer, LateAnswer])
-async def test_from_another_task_it_takes_the_ordinary_way(kind: type[asyncio.Future[int]]) -> None:
+async def test_from_another_task_it_takes_the_ordinary_way() -> None:
     loop, heard = asyncio.get_running_loop(), []
-    late, cancelled = kind(loop=loop), kind(loop=loop)
+    late, cancelled = Answer(loop), Answer(loop)
     tasks = [asyncio.ensure_future(told(answer, heard)) for answer in (late, cancelled)]
     await asyncio.sleep(0)
     late.set_exception(ValueError())
@@ -47,10 +48,40 @@ async def test_from_another_task_it_takes_the_ordinary_way(kind: type[asyncio.Fu
     assert heard == [ValueError, asyncio.CancelledError]
 
 
-async def test_an_answer_that_comes_before_it_is_awaited() -> None:
-    answer = LateAnswer(loop=asyncio.get_running_loop())
-    answer.give(7)
-    assert await answer == 7
+async def test_only_the_first_end_of_an_answer_counts() -> None:
+    loop, heard = asyncio.get_running_loop(), []
+    job = command(b"COMMIT")
+    job.future = Answer(loop)
+    task = asyncio.ensure_future(told(job.future, heard))
+    await asyncio.sleep(0)
+    assert task.cancel()
+    job.value = "COMMIT"
+    loop.call_soon(give, job)
+    await task
+    assert heard == [asyncio.CancelledError]
+    assert not job.future.cancel()
+
+
+async def test_an_abandoned_answer_that_fails_is_a_cancellation() -> None:
+    loop, heard = asyncio.get_running_loop(), []
+    job = command(b"COMMIT")
+    job.future = Answer(loop)
+    task = asyncio.ensure_future(told(job.future, heard))
+    job.error, job.abandoned = ValueError(), True
+    loop.call_soon(give, job)
+    await task
+    assert heard == [asyncio.CancelledError]
+
+
+@pytest.mark.parametrize("error", [None, ValueError()])
+async def test_an_answer_that_comes_before_it_is_awaited(error: Exception | None) -> None:
+    job = command(b"COMMIT")
+    job.future = asyncio.get_running_loop().create_future()
+    job.value, job.error = "COMMIT", error
+    give(job)
+    heard: list[object] = []
+    await told(job.future, heard)
+    assert heard == ["COMMIT" if error is None else ValueError]
 
 
 def test_an_interrupted_task_does_not_keep_its_neighbours_from_their_answers(main_dsn: str) -> None:

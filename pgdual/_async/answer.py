@@ -3,69 +3,111 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextvars import Context
 from typing import Any
 
-_set_result, _set_exception = asyncio.Future.set_result, asyncio.Future.set_exception
+from pgdual.core.job import Job
 
 
-class LateAnswer(asyncio.Future[Any]):
-    """An answer that may come before anybody awaits it, or that more than one task awaits."""
-
-    __slots__ = ()
-
-    give = _set_result
-    fail = _set_exception
-
-
-class Answer(asyncio.Future[Any]):
+class Answer:
     """An answer that one task awaits at once; the task goes on as soon as it is given.
 
     asyncio puts a task whose future is done in line for the loop's next turn, which is a tenth of a call
     (bench row 5). The standing reader runs outside of every task, so `give` and `fail` can run its next
     step themselves. Whatever else completes it, a cancellation above all, takes the ordinary way.
+
+    It is what a task needs of a future, and no more: to be compiled is another twentieth of a call.
     """
 
-    __slots__ = ("_context", "_wakeup")
+    # By its presence a task knows what it can wait for; it is True until the task has seen it.
+    # Source: asyncio.isfuture, Task.__step.
+    _asyncio_future_blocking: bool
 
-    def add_done_callback(self, fn: Callable[..., Any], *, context: Any = None) -> None:
+    def __init__(self, loop: Any) -> None:
+        self._asyncio_future_blocking = False
+        self._loop = loop
+        self._is_done = self._is_cancelled = False
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self._wakeup: Any = None
+        self._context: Context | None = None
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        self._asyncio_future_blocking = True
+        yield self
+        return self.result()
+
+    # -- for the task ----------------------------------------------------------------------------
+
+    def get_loop(self) -> Any:
+        """Return its event loop."""
+        return self._loop
+
+    def add_done_callback(self, fn: Callable[..., Any], *, context: Context | None = None) -> None:
         """Remember the task that awaits it, which brings its context."""
         self._wakeup, self._context = fn, context
 
-    def give(self, value: Any) -> None:
-        """Be done with *value*. For the reader alone: no task may be running."""
-        _set_result(self, value)
-        self._context.run(self._wakeup, self)
+    def done(self) -> bool:
+        """Return whether it was given, failed or cancelled."""
+        return self._is_done
 
-    def fail(self, error: BaseException) -> None:
-        """Be done with *error*. For the reader alone: no task may be running."""
-        _set_exception(self, error)
-        self._context.run(self._wakeup, self)
-
-    def set_exception(self, exception: Any) -> None:
-        """Be done with *exception*, and have the task called by the loop."""
-        super().set_exception(exception)
-        self._wake_later()
+    def result(self) -> Any:
+        """Return the value, or raise what it failed with."""
+        if self._error is not None:
+            raise self._error
+        if self._is_cancelled:
+            raise asyncio.CancelledError
+        return self._value
 
     def cancel(self, msg: Any = None) -> bool:
         """Be cancelled, and have the task called by the loop; False if it is done."""
-        is_cancelled = super().cancel(msg)
-        if is_cancelled:
-            self._wake_later()
-        return is_cancelled
+        if self._is_done:
+            return False
+        self._is_cancelled = True
+        self._wake_later()
+        return True
+
+    # -- for the wire ----------------------------------------------------------------------------
+
+    def give(self, value: Any) -> None:
+        """Be done with *value*. For the reader alone: no task may be running."""
+        self._value = value
+        self._wake()
+
+    def fail(self, error: BaseException) -> None:
+        """Be done with *error*. For the reader alone: no task may be running."""
+        self._error = error
+        self._wake()
+
+    def set_exception(self, error: BaseException) -> None:
+        """Be done with *error*, and have the task called by the loop."""
+        self._error = error
+        self._wake_later()
+
+    def _wake(self) -> None:
+        self._is_done = True
+        assert self._context is not None
+        self._context.run(self._wakeup, self)
 
     def _wake_later(self) -> None:
-        self.get_loop().call_soon(self._wakeup, self, context=self._context)
+        self._is_done = True
+        self._loop.call_soon(self._wakeup, self, context=self._context)
 
 
-def give(job: Any) -> None:
+def give(job: Job) -> None:
     """Tell whoever waits for *job* what became of it. For the reader alone: no task may be running."""
-    future = job.future
-    if future is None or future.done():
+    answer = job.future
+    if answer is None or answer.done():
         return
-    if job.error is None:
-        future.give(job.value)
-    elif job.abandoned:
-        future.cancel()
+    if job.error is not None and job.abandoned:
+        answer.cancel()
+    elif isinstance(answer, Answer):
+        if job.error is None:
+            answer.give(job.value)
+        else:
+            answer.fail(job.error)
+    elif job.error is None:  # asyncio's own future: it is not awaited yet, or by more than one task
+        answer.set_result(job.value)
     else:
-        future.fail(job.error)
+        answer.set_exception(job.error)

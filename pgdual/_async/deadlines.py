@@ -17,8 +17,6 @@ from pgdual.core.job import Job, command
 from pgdual.core.pipeline import Pipeline
 from pgdual.errors import QueryTimeoutError
 
-from .answer import LateAnswer
-
 # How long a cancelled statement may keep its caller past the deadline before the socket is closed (D2).
 PATIENCE: Final = 0.15  # seconds
 
@@ -86,7 +84,8 @@ class Deadlines:
         """Return another future for a job whose own was cancelled; None if it has been answered."""
         if self.dead or job not in self.pipeline.owed:
             return None
-        answer = job.future = LateAnswer(loop=self._loop)
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        job.future = answer
         return answer
 
     def forsake(self, job: Job) -> None:

@@ -28,7 +28,7 @@ from pgdual.core.service import FRESH, Floor, Pulse, expect, learn, split
 from pgdual.core.statement import Kind
 from pgdual.errors import QueryTimeoutError
 
-from .answer import Answer, LateAnswer, give
+from .answer import Answer, give
 from .deadlines import Deadlines
 from .runtime import GRACE, within
 
@@ -93,7 +93,7 @@ class Wire(Deadlines):
             joined = self._fleet.joined
             pipeline.holds = joined is not None
             pipeline.send(job)
-            future = job.future = Answer(loop=self._loop)
+            future = job.future = Answer(self._loop)
             if joined is not None:
                 self._held += 1
                 if self._held == 1:
@@ -141,7 +141,7 @@ class Wire(Deadlines):
         Where *rows* itself fails, *undo* is sent in place of *end* and its error raised.
         """
         self._look()
-        future = job.future = LateAnswer(loop=self._loop)
+        future = job.future = self._loop.create_future()
         self.pipeline.send(job)
         self._arm(job.deadline)
         try:
