@@ -25,7 +25,7 @@ from pgdual.core.meter import Meter
 from pgdual.core.pipeline import Pipeline, check_returned, in_parts, is_incident
 from pgdual.core.results import IDLE
 from pgdual.core.service import FRESH, Floor, Pulse, expect, learn, split
-from pgdual.core.statement import Kind
+from pgdual.core.statement import READ, Statement
 from pgdual.errors import QueryTimeoutError
 
 from .answer import Answer, give
@@ -34,7 +34,6 @@ from .runtime import GRACE, within
 
 # How many calls leave a lane together at most. Source: bench rows 3 and 14.
 HELD: Final = 16
-_READ: Final = Kind.READ
 _PULSES: WeakKeyDictionary[Any, Pulse] = WeakKeyDictionary()
 
 
@@ -219,7 +218,7 @@ class Wire(Deadlines):
         begun = first.sent if is_lone else last
         spent, taken = moment - begun, self._pulse.spent(begun)
         if is_lone:
-            is_read = first.want <= STATUS and first.statement.kind is _READ
+            is_read = first.want <= STATUS and first.statement.kind is READ
             taken = self._floor.beyond(spent, taken, is_read)
         if count == 1:
             if first.want <= STATUS:
@@ -257,8 +256,9 @@ class Wire(Deadlines):
 
     def _measure(self, job: Job, begun: float, spent: float, taken: float) -> None:
         # Its turn began at *begun* and took *spent*; of that the server had *taken*, as far as that is known.
-        statement, fleet = job.statement, self._fleet
-        is_read = statement.kind is _READ
+        statement: Statement = job.statement
+        fleet = self._fleet
+        is_read = statement.kind is READ
         wait = begun - job.started
         self._meter.tell(wait, spent, job.rows, is_read)
         if wait + spent > fleet.look_after or job.label is not None:

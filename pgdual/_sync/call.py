@@ -10,7 +10,7 @@ from psycopg import OperationalError
 
 from pgdual.core.caused import caused
 from pgdual.core.job import Job
-from pgdual.core.statement import Kind, check_place
+from pgdual.core.statement import READ, Statement, check_place
 from pgdual.core.verdict import Verdict, judge
 from pgdual.errors import (
     OutcomeUnknownError,
@@ -24,8 +24,6 @@ from pgdual.errors import (
 from .fleet import Fleet
 from .runtime import CUTS, INTERRUPTS, now, sleep
 from .wire import Wire
-
-_READ: Final = Kind.READ
 
 
 class Default:
@@ -66,14 +64,14 @@ def run(fleet: Fleet, job: Job, timeout: Any) -> Any:
         psycopg.Error: What the server said.
     """
     job.started = job.sent = now()
-    statement = job.statement
+    statement: Statement = job.statement
     limit = fleet.command_timeout if timeout is DEFAULT else limit_of(fleet, timeout)
-    if statement.kind is not _READ:
+    if statement.kind is not READ:
         check_place(statement, in_transaction=False)
     if not (fleet.breaker.is_closed or job.admitted):
         return _past_breaker(fleet, job, timeout)
     while True:
-        is_read = statement.kind is _READ  # a neighbour may demote it meanwhile (Q2)
+        is_read = statement.kind is READ  # a neighbour may demote it meanwhile (Q2)
         try:
             wire: Wire = fleet.place(statement) or _in_line(fleet, job)
         except CUTS:
@@ -222,7 +220,7 @@ def _timed_out(database: str, job: Job, error: QueryTimeoutError) -> Exception:
     text = f"{_where(database, job)}: {error}"
     if job.future is None:
         return QueryTimeoutError(text, "not sent")  # while it was described
-    if job.statement.kind is _READ:
+    if job.statement.kind is READ:
         return QueryTimeoutError(text, error.outcome)
     return unknown(database, job, str(error), OutcomeUnknownTimeoutError)
 

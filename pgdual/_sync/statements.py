@@ -220,9 +220,10 @@ class Statements:
         """Send one statement, which is described, and return what to for its value."""
         fleet = self.fleet
         wire: Wire = self.wire
+        statement: Statement = job.statement
         if job.arguments:
             job.encode(fleet.types)
-        if job.statement.leaves_traces:
+        if statement.leaves_traces:
             wire.dirty = True
         job.keeps = self.log.off is None
         moment = job.sent = now()

@@ -22,7 +22,7 @@ from pgdual.core.meter import Meter
 from pgdual.core.pipeline import Pipeline, check_returned, in_parts, is_incident
 from pgdual.core.results import IDLE
 from pgdual.core.service import FRESH, learn
-from pgdual.core.statement import Kind
+from pgdual.core.statement import READ, Statement
 from pgdual.errors import QueryTimeoutError
 
 from .connection import bounded
@@ -34,7 +34,6 @@ PATIENCE: Final = 0.5  # seconds
 # How long after Ctrl-C (D4).
 HURRY: Final = 0.15  # seconds
 COMMIT: Final = b"COMMIT"
-_READ: Final = Kind.READ
 _READABLE: Final = select.POLLIN | select.POLLERR | select.POLLHUP
 
 
@@ -103,7 +102,7 @@ class Wire:
             # A READ may be sent again, a transaction that was lost is undone; what COMMIT did is to be known.
             is_statement = job.want <= STATUS
             is_fresh = (
-                is_statement and job.statement.kind is _READ and job.sent - self._last < FRESH
+                is_statement and job.statement.kind is READ and job.sent - self._last < FRESH
             )
             is_inside = is_statement and pipeline.pgconn.transaction_status != IDLE
             if not (is_fresh or is_inside):
@@ -255,11 +254,12 @@ class Wire:
         if self._recalled:
             self._outwait()
         moment = self._last = now()
-        fleet, statement = self._fleet, job.statement
+        fleet = self._fleet
         if job.want <= STATUS:
+            statement: Statement = job.statement
             run = moment - job.sent
             wait = job.sent - job.started
-            self._meter.tell(wait, run, job.rows, statement.kind is _READ)
+            self._meter.tell(wait, run, job.rows, statement.kind is READ)
             if wait + run > fleet.look_after or job.label is not None:
                 fleet.watch.look(job, wait, run)
             statement.average = statement.service = learn(statement.average, run)

@@ -98,9 +98,10 @@ class Job:
         Raises:
             UsageError: An argument does not fit; it is named.
         """
-        plans, arguments = self.statement.plans, self.arguments
+        statement: Statement = self.statement
+        plans, arguments = statement.plans, self.arguments
         classes = (*map(type, arguments),)
-        plan: Plan = plans.get(classes) or plan_of(self.statement, plans, classes, types)
+        plan: Plan = plans.get(classes) or plan_of(statement, plans, classes, types)
         try:
             self.buffers, self.formats = plan.encode(arguments)
         except Exception as error:

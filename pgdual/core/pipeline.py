@@ -31,7 +31,7 @@ from .job import COMMAND, DESCRIBE, MANY, SCRIPT, STATUS, Job, encoded, plan_of
 from .libpq import send_sync
 from .results import IDLE, Results
 from .rows import ROWS, Prepared
-from .statement import READ, check_row
+from .statement import READ, Statement, check_row
 from .types import Types, refusal
 
 # How many rows of a large result come as one part. Source: bench row 12.
@@ -109,7 +109,7 @@ class Pipeline(Results):
         if want > STATUS:
             self._send_other(job)
             return
-        statement = job.statement
+        statement: Statement = job.statement
         prepared = self.prepared.get(statement.name)
         if prepared is None or prepared.plans is not statement.plans:
             prepared = self._send_parse(job)

@@ -41,6 +41,7 @@ from psycopg.pq.abc import PGresult
 
 from .job import RETURNED, Job
 from .rows import ROWS
+from .statement import Statement
 
 STATEMENTS: Final = 1000
 """How many statements, or rows of an executemany, are kept before replay is given up."""
@@ -74,7 +75,7 @@ class Log:
 
     def add(self, job: Job) -> None:
         """Keep *job*, which was answered; to be called unless it is off."""
-        statement = job.statement
+        statement: Statement = job.statement
         if statement.leaves_traces:
             self.turn_off("a statement in it may do more than can be seen")
             return

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from hashlib import blake2b
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 from pgdual.core.grammar import Kind, Part, sort, spelled
 from pgdual.core.script import makes_routine, pieces, tokenize
@@ -30,7 +30,11 @@ __all__ = [
 ]
 
 
-READ, WRITE, SESSION, CONTROL, SCRIPT = Kind
+READ: Final = Kind.READ
+WRITE: Final = Kind.WRITE
+SESSION: Final = Kind.SESSION
+CONTROL: Final = Kind.CONTROL
+SCRIPT: Final = Kind.SCRIPT
 
 
 class Plans(dict[tuple[type, ...], Any]):
@@ -92,9 +96,9 @@ class Statement:
     percent: str | None  # a psycopg placeholder, or a modulo that looks like one
     refusal: str | None  # why it is refused wherever it stands
 
-    def __init__(self, sql: str, pure: AbstractSet[str] = frozenset()) -> None:
-        self.sql: str = sql
+    def __init__(self, sql: Any, pure: AbstractSet[str] = frozenset()) -> None:
         self.query: bytes = _encoded(sql)
+        self.sql: str = sql
         self.name: bytes = b"pgdual_" + blake2b(self.query, digest_size=16).hexdigest().encode()  # N1
         self.types: tuple[int, ...] | None = None  # until it is described, and when that is outdated
         self.plans: Plans = Plans()
@@ -173,7 +177,7 @@ class Statements:
     def __len__(self) -> int:
         return len(self.texts.keys() | self._old.keys())
 
-    def get(self, sql: str) -> Statement:
+    def get(self, sql: Any) -> Statement:
         """Return what the text is.
 
         Raises:
@@ -199,7 +203,7 @@ class Statements:
         fresh._pure = self._pure
         return fresh
 
-    def _missed(self, sql: str) -> Statement:
+    def _missed(self, sql: Any) -> Statement:
         _encoded(sql)
         statement = self._old.get(sql) or Statement(sql, self._pure)
         if statement.refusal is not None:
@@ -354,7 +358,7 @@ def _psql(sql: str, at: int) -> str:
     return f"{command} on line {line} is a command of psql, not SQL: take it out or use psql"
 
 
-def _encoded(sql: str) -> bytes:
+def _encoded(sql: Any) -> bytes:
     if not isinstance(sql, str):
         raise UsageError(f"the SQL text must be a str, not {type(sql).__name__}")
     try:
