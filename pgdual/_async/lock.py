@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
-from math import inf
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -14,13 +14,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Lock:
     """A lock for the tasks of one event loop; who waits for it gets it in turn."""
 
-    __slots__ = ("_freed", "_line", "is_taken", "waiting")
-
     def __init__(self) -> None:
-        self.is_taken = False
-        self.waiting = 0
-        self._line: asyncio.Lock | None = None  # the first in it waits for `_freed`
-        self._freed: asyncio.Event | None = None
+        self.is_taken: bool = False
+        self._line: deque[asyncio.Future[None]] | None = None  # of those that wait, made for the first
 
     def locked(self) -> bool:
         """Return whether somebody has it."""
@@ -30,41 +26,32 @@ class Lock:
         """Wait for it and take it."""
         if grab(self):
             return
-        line = self._line = self._line or asyncio.Lock()
-        self.waiting += 1
+        if self._line is None:
+            self._line = deque()
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line.append(turn)
         try:
-            async with line:
-                while self.is_taken:
-                    self._freed = asyncio.Event()
-                    await self._freed.wait()
-                self.is_taken = True
-        finally:
-            self.waiting -= 1
+            await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled():  # it was this one's already
+                self.release()
+            raise
 
     def release(self) -> None:
         """Let the next one have it."""
+        while self._line:
+            turn = self._line.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return  # it stays taken, or another could pass the line
         self.is_taken = False
-        if self._freed is not None:
-            self._freed.set()
 
 
 def grab(lock: Lock) -> bool:
     """Take *lock* if that needs no waiting."""
-    if lock.is_taken or lock.waiting:
+    if lock.is_taken:
         return False
     lock.is_taken = True
-    return True
-
-
-async def hold(lock: Lock, seconds: float) -> bool:
-    """Take *lock*; False if it was not free within *seconds*."""
-    if grab(lock):
-        return True
-    try:
-        async with asyncio.timeout(None if seconds == inf else seconds):
-            await lock.acquire()
-    except TimeoutError:
-        return False
     return True
 
 

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import nullcontext, suppress
+from math import inf
 from threading import get_ident
 from time import monotonic
 from typing import Any, TypeVar
@@ -40,7 +41,7 @@ CUTS: tuple[type[BaseException], ...] = ()  # a task is not interrupted between 
 Guard = object  # nothing to guard: see `critical`
 sleep = asyncio.sleep
 wait_on = wait_async
-Lock, Once, grab, hold = lock.Lock, lock.Once, lock.grab, lock.hold
+Lock, Once, grab = lock.Lock, lock.Once, lock.grab
 Guarded = lock.Guarded
 critical, gripped, unlock = lock.critical, lock.gripped, lock.unlock
 _TASKS: set[asyncio.Task[Any]] = set()
@@ -356,6 +357,18 @@ class Keeper:
     def stop(self) -> None:
         """Call no more."""
         self._handle.cancel()
+
+
+async def hold(gate: lock.Lock, seconds: float) -> bool:
+    """Take *gate*; False if it was not free within *seconds*."""
+    if grab(gate):
+        return True
+    try:
+        async with asyncio.timeout(None if seconds == inf else seconds):
+            await gate.acquire()
+    except TimeoutError:
+        return False
+    return True
 
 
 def watch_fork(fleet: Any) -> None:

@@ -29,8 +29,9 @@ from pgdual.errors import (
 )
 
 from .call import DEFAULT, explain, is_late, limit_of
+from .lock import grab
 from .replay import AsyncReplay
-from .runtime import CUTS, INTERRUPTS, grab, now, owner
+from .runtime import CUTS, INTERRUPTS, now, owner
 from .turns import AsyncTurns
 from .wire import Wire
 

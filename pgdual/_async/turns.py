@@ -12,6 +12,7 @@ from typing import Any
 from pgdual.errors import QueryTimeoutError
 
 from . import runtime
+from .lock import Lock
 from .runtime import now, owner
 
 
@@ -21,7 +22,7 @@ class AsyncTurns:
     def __init__(self, database: str) -> None:
         self.blocks: list[Any] = []  # the inner ones that are open, the innermost last
         self._database = database
-        self.lock = runtime.Lock()  # whoever has it has the turn; free to be grabbed while no block is open
+        self.lock = Lock()  # whoever has it has the turn; free to be grabbed while no block is open
 
     @property
     def is_taken(self) -> bool:

@@ -14,12 +14,12 @@ from types import MethodType
 from typing import Any, TypeVar
 from weakref import ref
 
-__all__ = ["CUTS", "Guard", "Guarded", "critical", "gripped", "milliseconds", "unlock"]
+__all__ = ["CUTS", "Guard", "Guarded", "Lock", "critical", "grab", "gripped", "milliseconds", "unlock"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 CUTS = (KeyboardInterrupt, SystemExit, GeneratorExit)  # what may strike between any two lines
-Guard = threading.RLock
+Guard, Lock = threading.RLock, threading.Lock
 # How long poll() waits at most: what strikes just before it is called does not end it, and is heard after it.
 LONGEST = 0.2  # seconds
 
@@ -101,6 +101,11 @@ def _locked_two(method: Callable[..., Any]) -> Callable[..., Any]:
         return found
 
     return locked
+
+
+def grab(lock: threading.Lock) -> bool:
+    """Acquire *lock* if that needs no waiting."""
+    return lock.acquire(blocking=False)
 
 
 class Guarded:

@@ -69,7 +69,7 @@ FACE = "sync"
 SCOPE = Scope("pgdual_sync")
 DEPTH = 1  # a thread has its wire to itself: lanes are not shared
 CUTS = INTERRUPTS = lock.CUTS
-Lock = threading.Lock
+Lock, grab = threading.Lock, lock.grab
 wait_on = wait
 critical, gripped, unlock = lock.critical, lock.gripped, lock.unlock
 Guard = lock.Guard
@@ -250,11 +250,6 @@ def together(calls: Sequence[Callable[[], T]]) -> list[T]:
     for thread in threads:
         thread.join()
     return [results[index] for index in range(len(calls))]
-
-
-def grab(lock: threading.Lock) -> bool:
-    """Acquire *lock* if that needs no waiting."""
-    return lock.acquire(blocking=False)
 
 
 def hold(lock: threading.Lock, seconds: float) -> bool:

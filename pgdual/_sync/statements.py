@@ -30,8 +30,9 @@ from pgdual.errors import (
 )
 
 from .call import DEFAULT, explain, is_late, limit_of
+from .lock import grab
 from .replay import Replay
-from .runtime import CUTS, INTERRUPTS, grab, now, owner
+from .runtime import CUTS, INTERRUPTS, now, owner
 from .turns import Turns
 from .wire import Wire
 

@@ -34,8 +34,19 @@ class Transaction(Bulk):
     block joins it.
     """
 
+    # Defaults live on the class: an outermost block, which is most of them, sets few others.
     grip: Any = None  # on a block of a thread's (`core.scope`)
     _hold: Any = None  # of the watch over leaks
+    _replays = 0
+    _session: Any = None
+    _outer: Transaction | None = None
+    _frame: Any = None
+    _started = 0.0
+    owner: Any = None
+    # What its session looks at, where it is a savepoint.
+    gate: Any = None  # a lock that is held while it is open
+    savepoint: bytes = b""
+    failed_before: str | None = None
 
     def __init__(
         self,
@@ -49,20 +60,10 @@ class Transaction(Bulk):
         self._database = database
         self._statements = database._statements
         self._types = database._types
-        self._modes = _modes(isolation, deferrable)
+        self._modes = "" if isolation is None and not deferrable else _modes(isolation, deferrable)
         self._readonly = readonly
         self._replay = replay
         self._once = once
-        self._replays = 0
-        self._session: Any = None
-        self._outer: Transaction | None = None
-        self._frame: Any = None
-        self._started = 0.0
-        # What its session looks at, where it is a savepoint.
-        self.owner: Any = None
-        self.gate: Any = None  # a lock that is held while it is open
-        self.savepoint: bytes = b""
-        self.failed_before: str | None = None
 
     def __enter__(self) -> Self:
         if self.owner is not None:

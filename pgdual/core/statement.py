@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from hashlib import blake2b
 from math import inf
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
+from pgdual.core.caused import caused
 from pgdual.core.grammar import Kind, Part, sort, spelled
 from pgdual.core.script import makes_routine, pieces, tokenize
 from pgdual.errors import UsageError
@@ -165,7 +166,7 @@ class Statements:
     again returns from there. So texts in use survive a flood of texts that are used once.
     """
 
-    LONGEST = 65_536
+    LONGEST: ClassVar[int] = 65_536
     """Characters of a text that is remembered: longer ones would be the cache's whole memory."""
 
     def __init__(self, limit: int = 1000) -> None:
@@ -364,9 +365,8 @@ def _encoded(sql: Any) -> bytes:
     try:
         query = sql.encode()
     except UnicodeEncodeError as error:
-        raise UsageError(
-            f"the SQL text has a lone surrogate at character {error.start}: {_short(sql)}"
-        ) from None
+        text = f"the SQL text has a lone surrogate at character {error.start}: {_short(sql)}"
+        raise caused(UsageError(text), None)
     if b"\0" in query:
         raise UsageError(
             f"the SQL text has a NUL at character {sql.index(chr(0))}, which ends it for the server"
