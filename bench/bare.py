@@ -12,7 +12,7 @@ from typing import Any
 
 from pgdual._async.answer import Answer
 from pgdual.core.job import DESCRIBE, Job
-from pgdual.core.lanes import Lanes
+from pgdual.core.lanes import Lane, Lanes
 from pgdual.core.pipeline import Pipeline
 from pgdual.core.rows import ROW
 from pgdual.core.statement import Statements
@@ -25,14 +25,11 @@ class Bare:
     """One lane: a connection in pipeline mode with a standing reader, and nothing else."""
 
     def __init__(self, connection: Any, sql: str) -> None:
-        self.load, self.backlog, self.idle_since = 0, 0.0, 0.0  # what `core.lanes` asks of a lane
-        self.alone = self.closing = self.slow = False
-        self.read_only = True
-        self.holder: Any = None
+        self._lane = Lane(connection, read_only=True)
         self._sql = sql
         self._lanes = Lanes(MOST)
-        self._lanes.add(self)
-        self._lanes.offer(self, 0.0)
+        self._lanes.add(self._lane)
+        self._lanes.offer(self._lane, 0.0)
         self._statements = Statements()
         self._types = Types()
         self._pipeline = Pipeline(connection, self._types, unnamed=False, pooled=False)
@@ -52,7 +49,7 @@ class Bare:
         """Return the first row."""
         statement = self._statements.get(sql)
         job = Job(ROW, statement, args)
-        assert self._lanes.join(statement.service) is self
+        assert self._lanes.join(statement.service) is self._lane
         job.encode(self._types)
         return await self._ask(job)
 
@@ -63,8 +60,8 @@ class Bare:
 
     def _read(self) -> None:
         finished = self._pipeline.receive()
-        if finished and self._lanes.answered(self, len(finished)):
-            self._lanes.offer(self, 0.0)
+        if finished and self._lanes.answered(self._lane, len(finished)):
+            self._lanes.offer(self._lane, 0.0)
         self._pipeline.holds = True  # what they send leaves together, as it does on a wire
         for job in finished:
             job.future.give(job.value)

@@ -14,6 +14,7 @@ from typing import Any, Final
 import psycopg
 
 from pgdual.core.job import Job, command
+from pgdual.core.lanes import Lane
 from pgdual.core.pipeline import Pipeline
 from pgdual.errors import QueryTimeoutError
 
@@ -21,22 +22,17 @@ from pgdual.errors import QueryTimeoutError
 PATIENCE: Final = 0.15  # seconds
 
 
-class Deadlines:
+class Deadlines(Lane):
     """The half of a wire that ends what takes too long."""
 
     __slots__ = (
-        "_fleet", "_loop", "_timer", "_watch", "alone", "connection", "dead", "load", "pipeline",
-        "quarantined", "settling",
+        "_fleet", "_loop", "_timer", "_watch", "pipeline", "quarantined", "settling",
     )  # fmt: skip
 
     _fleet: Any
     _loop: asyncio.AbstractEventLoop
     _timer: asyncio.TimerHandle | None
     _watch: float  # the earliest deadline, which the watchdog is set to
-    alone: bool
-    connection: Any
-    dead: bool
-    load: int
     pipeline: Pipeline
     quarantined: float  # what was sent before that may have been hit by a neighbour's cancel
     settling: asyncio.Future[None] | None  # done when a cancel is over and done with

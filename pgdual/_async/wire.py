@@ -42,19 +42,16 @@ class Wire(Deadlines):
 
     __slots__ = (
         "_fd", "_floor", "_held", "_lanes", "_last", "_meter", "_poll", "_pulse", "_reading", "_turn",
-        "_writing", "backlog", "charged", "closing", "dirty", "generation", "holder", "idle_since",
-        "read_only", "retire_at", "slow",
+        "_writing", "charged", "generation",
     )  # fmt: skip
 
     def __init__(self, connection: Any, fleet: Any, retire_at: float) -> None:
-        self.connection = connection
+        super().__init__(connection)
         self.pipeline = Pipeline(connection, fleet.types, unnamed=fleet.unnamed, pooled=fleet.pooled)
         self.retire_at = retire_at
         self.generation = fleet.breaker.generation
-        self.load = self._held = 0
-        self.backlog = self.idle_since = self._last = 0.0
-        self.alone = self.closing = self.slow = self.read_only = self.dirty = self.dead = self.charged = False
-        self.holder: Any = None
+        self._held, self._last = 0, 0.0
+        self.charged: bool = False
         self._fleet: Any = fleet
         self._floor: Floor = fleet.floor
         self._lanes: Lanes = fleet.lanes
@@ -68,6 +65,10 @@ class Wire(Deadlines):
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
         self._watch_socket()
+
+    def is_sound(self) -> bool:
+        """Return whether its session is as it should be between two calls."""
+        return self.pipeline.is_sound(self.read_only)
 
     # -- sending ---------------------------------------------------------------------------------
 

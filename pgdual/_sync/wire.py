@@ -16,7 +16,7 @@ from typing import Any, Final
 import psycopg
 
 from pgdual.core.job import COMMAND, STATUS, Job, command
-from pgdual.core.lanes import Lanes
+from pgdual.core.lanes import Lane, Lanes
 from pgdual.core.libpq import is_busy, shut_down
 from pgdual.core.meter import Meter
 from pgdual.core.pipeline import Pipeline, check_returned, in_parts, is_incident
@@ -37,31 +37,12 @@ COMMIT: Final = b"COMMIT"
 _READABLE: Final = select.POLLIN | select.POLLERR | select.POLLHUP
 
 
-class Wire:
+class Wire(Lane):
     """A connection and the job on it; what `core.lanes` calls a lane."""
 
     __slots__ = (
-        "_fleet",
-        "_lanes",
-        "_last",
-        "_meter",
-        "_poll",
-        "_recalled",
-        "_recalling",
-        "alone",
-        "backlog",
-        "charged",
-        "closing",
-        "connection",
-        "dead",
-        "dirty",
-        "generation",
-        "holder",
-        "idle_since",
-        "load",
+        "_fleet", "_lanes", "_last", "_meter", "_poll", "_recalled", "_recalling", "charged", "generation",
         "pipeline",
-        "read_only",
-        "retire_at", "slow",
     )  # fmt: skip
 
     # The async twin's: here a cancel is over and done with before the call ends.
@@ -69,24 +50,24 @@ class Wire:
     settling = None
 
     def __init__(self, connection: Any, fleet: Any, retire_at: float) -> None:
-        self.connection = connection
+        super().__init__(connection)
         self.pipeline = Pipeline(connection, fleet.types, unnamed=fleet.unnamed, pooled=fleet.pooled)
         self.pipeline.is_busy = is_busy  # it keeps the interpreter's lock while it looks
         self.retire_at = retire_at
         self.generation = fleet.breaker.generation
-        self.load = 0
-        self.backlog = 0.0
-        self.alone = self.closing = self.slow = self.read_only = self.dirty = self.dead = self.charged = False
-        self.idle_since = 0.0
+        self.charged: bool = False
         self._fleet: Any = fleet
         self._lanes: Lanes = fleet.lanes
         self._meter: Meter = fleet.meter
         self._last = 0.0
         self._recalled = False  # another thread has had the server cancel what runs here
-        self.holder: Any = None
         self._recalling = threading.Lock()  # held while it does
         self._poll = select.poll()
         self._poll.register(connection.pgconn.socket, _READABLE)
+
+    def is_sound(self) -> bool:
+        """Return whether its session is as it should be between two calls."""
+        return self.pipeline.is_sound(self.read_only)
 
     # -- sending ---------------------------------------------------------------------------------
 

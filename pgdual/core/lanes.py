@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Any, Final, Protocol
 
 # A READ that takes longer goes alone. Source: bench row 15; at 5 ms one slow read costs its
@@ -26,21 +27,31 @@ WINDOW: Final = 5e-4  # seconds
 WIDE: Final = 2e-3  # where the client is too busy to have use for another wire
 
 
-class Lane(Protocol):
-    """What a wire shows to this module."""
+class Lane:
+    """What this module knows of a wire."""
 
-    load: int
-    backlog: float  # seconds of work queued, by the learned service times
-    alone: bool  # one call, a transaction or a borrower has it; nobody joins
-    closing: bool  # takes no new reads until it has drained
-    slow: bool  # it has a slow READ
-    holder: Any  # the block that has it, if one does
-    read_only: bool
-    idle_since: float
-    dead: bool
-    dirty: bool  # it is to be cleaned before anyone else has it
-    retire_at: float
-    pipeline: Any
+    __slots__ = (
+        "alone", "backlog", "closing", "connection", "dead", "dirty", "holder", "idle_since", "load",
+        "read_only", "retire_at", "slow",
+    )  # fmt: skip
+
+    def __init__(self, connection: Any, read_only: bool = False) -> None:
+        self.connection: Any = connection
+        self.load: int = 0
+        self.backlog: float = 0.0  # seconds of work queued, by the learned service times
+        self.alone: bool = False  # one call, a transaction or a borrower has it; nobody joins
+        self.closing: bool = False  # takes no new reads until it has drained
+        self.slow: bool = False  # it has a slow READ
+        self.dead: bool = False  # its connection is gone
+        self.dirty: bool = False  # it is to be cleaned before anyone else has it
+        self.holder: Any = None  # the block that has it, if one does
+        self.read_only: bool = read_only
+        self.idle_since: float = 0.0
+        self.retire_at: float = inf  # then it is to be closed
+
+    def is_sound(self) -> bool:
+        """Return whether its session is as it should be between two calls."""
+        return True
 
 
 class Waiter(Protocol):
@@ -87,7 +98,7 @@ class Lanes:
         if service > SLOW:
             return self._take_slow()
         self._quick = True
-        lane = self.current
+        lane: Lane | None = self.current
         if (
             lane is not None
             and lane.backlog + service < self.window
@@ -107,8 +118,8 @@ class Lanes:
         # a lane closing for it.
         return len(self.waiting) > self._alone
 
-    def _next_lane(self) -> Any:
-        lane = None if self.waiting else self._pop_idle(read_only=True)
+    def _next_lane(self) -> Lane | None:
+        lane: Lane | None = None if self.waiting else self._pop_idle(read_only=True)
         if lane is None:
             lane = self._least_loaded(self.depth)
             if lane is None:
@@ -120,8 +131,9 @@ class Lanes:
             lane.alone = True
         return lane
 
-    def _least_loaded(self, below: int) -> Any:
-        best = None
+    def _least_loaded(self, below: int) -> Lane | None:
+        best: Lane | None = None
+        wire: Lane
         for wire in self.wires:
             if (
                 0 < wire.load < below
@@ -142,11 +154,11 @@ class Lanes:
             wire.alone = True
         return wire
 
-    def _pop_idle(self, read_only: bool) -> Any:
+    def _pop_idle(self, read_only: bool) -> Lane | None:
         idle = self.idle
         if not idle:
             return None
-        found, _ = idle.popitem()  # as a rule the last used will do
+        found: Lane = idle.popitem()[0]  # as a rule the last used will do
         if found.read_only is not read_only:
             idle[found] = None
             alike = (wire for wire in reversed(idle) if wire.read_only is read_only)
@@ -240,6 +252,7 @@ class Lanes:
         # Who was let in may stand in line beside an idle wire, which was kept from him before.
         while self.waiting and self.idle:
             wire = self._pop_idle(self.waiting[0].slow)
+            assert wire is not None
             self.offer(wire, wire.idle_since)
 
     # -- lanes that drain ------------------------------------------------------------------------
@@ -258,6 +271,7 @@ class Lanes:
 
     def _open_lanes(self) -> None:
         # Called whenever one less waits for a wire alone.
+        wire: Lane
         for wire in self.wires:
             if self._closing <= self._alone:
                 return
@@ -265,12 +279,12 @@ class Lanes:
                 self._reopen(wire)
                 self._admit(wire)
 
-    def _reopen(self, wire: Any) -> None:
+    def _reopen(self, wire: Lane) -> None:
         if wire.closing:
             wire.closing = False
             self._closing -= 1
 
-    def answered(self, wire: Any, count: int) -> bool:
+    def answered(self, wire: Lane, count: int) -> bool:
         """Take *count* calls off *wire*; return True if it is free now, and to be cleaned, or offered."""
         wire.load -= count
         if not wire.load:
@@ -280,7 +294,7 @@ class Lanes:
             self._admit(wire)
         return False
 
-    def give_back(self, wire: Any, count: int, moment: float, mender: Any) -> bool:
+    def give_back(self, wire: Lane, count: int, moment: float, mender: Any) -> bool:
         """Take *count* calls off *wire*, and offer it on when it is free.
 
         Returns:
@@ -288,14 +302,14 @@ class Lanes:
         """
         if wire.dead or not self.answered(wire, count):
             return False
-        if wire.dirty or moment > wire.retire_at or not wire.pipeline.is_sound(wire.read_only):
+        if wire.dirty or moment > wire.retire_at or not wire.is_sound():
             wire.load, wire.holder = 1, mender
             self.keep(wire)
             return True
         self.offer(wire, moment)
         return False
 
-    def _admit(self, wire: Any) -> None:
+    def _admit(self, wire: Lane) -> None:
         if wire.alone or wire.closing or not wire.read_only:
             return
         while wire.load < self.depth and self.waiting and not self.waiting[0].alone:
@@ -303,7 +317,7 @@ class Lanes:
             if not self._next().give(wire):
                 wire.load -= 1
 
-    def offer(self, wire: Any, now: float) -> None:
+    def offer(self, wire: Lane, now: float) -> None:
         """Give a free wire to whoever is first in line, or keep it idle."""
         if wire.closing:
             self._reopen(wire)
@@ -318,7 +332,7 @@ class Lanes:
         wire.idle_since = now
         self.idle[wire] = None
 
-    def _hand_over(self, wire: Any) -> bool:
+    def _hand_over(self, wire: Lane) -> bool:
         given = is_read = False
         while self.waiting and not given:
             waiter = self.waiting[0]
@@ -340,18 +354,18 @@ class Lanes:
             self._close_lanes()  # the wire may have been closing for a call that still waits
         return given
 
-    def _welcome(self, lane: Any) -> None:
+    def _welcome(self, lane: Lane) -> None:
         self.current = lane
         self._admit(lane)
         self._close_lanes()
 
-    def keep(self, wire: Any) -> None:
+    def keep(self, wire: Lane) -> None:
         """Let nobody join *wire* any more: it is lent, or about to be closed."""
         wire.alone = True
         if wire is self.current:
             self.current = None
 
-    def share(self, wire: Any) -> None:
+    def share(self, wire: Lane) -> None:
         """Make *wire* the current lane: its one READ may have company."""
         # Meanwhile it may have been lost, or be in quarantine after a cancel (D5).
         if self.depth > 1 and wire.load == 1 and wire in self.wires:
@@ -359,12 +373,12 @@ class Lanes:
             self._reopen(wire)
             self._welcome(wire)
 
-    def add(self, wire: Any) -> None:
+    def add(self, wire: Lane) -> None:
         """Count a new wire; `offer` it next."""
         self.wires.append(wire)
         self._let_in()
 
-    def remove(self, wire: Any) -> None:
+    def remove(self, wire: Lane) -> None:
         """Forget a wire that is lost or leaves."""
         if wire in self.wires:
             self.wires.remove(wire)

@@ -87,7 +87,7 @@ def test_a_cleaned_wire_that_goes_to_a_reader_leaves_the_writer_another():
     reader, writer = read(lanes), Call(False, 0.0, True)
     lanes.wait(writer)
     drained, other = (first, second) if first.closing else (second, first)
-    drained.calls.clear()
+    drained.connection.calls.clear()
     assert lanes.answered(drained, 2)
     drained.load = 1
     lanes.keep(drained)

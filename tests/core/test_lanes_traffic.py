@@ -6,7 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from pgdual.core.lanes import SLOW, WINDOW, Lanes
 
-from .wires import Call, Wire, lanes_of, read
+from .wires import Call, lanes_of, put, read, wire_of
 
 QUICK = WINDOW * 0.3  # seconds; the third of them fills the window
 INF = float("inf")
@@ -24,12 +24,12 @@ class AnyTraffic(RuleBasedStateMachine):
 
     def _offer(self, wire):
         self.now += 1.0
-        wire.is_kept = False
+        wire.connection.is_kept = False
         self.lanes.offer(wire, self.now)
 
     def _taken(self, wire, call):
         assert wire in self.wires
-        wire.put(call)
+        put(wire, call)
 
     def _wait(self, call):
         self.line.append(call)
@@ -92,11 +92,11 @@ class AnyTraffic(RuleBasedStateMachine):
     @rule(data=st.data(), all_of_them=st.booleans(), is_dirty=st.booleans())
     def answer(self, data, all_of_them, is_dirty):
         wire = data.draw(st.sampled_from(self._busy()))
-        self._answer(wire, len(wire.calls) if all_of_them else 1, is_dirty)
+        self._answer(wire, len(wire.connection.calls) if all_of_them else 1, is_dirty)
 
     def _answer(self, wire, count, is_dirty=False):
-        wire.backlog -= sum(call.service for call in wire.calls[:count])
-        del wire.calls[:count]
+        wire.backlog -= sum(call.service for call in wire.connection.calls[:count])
+        del wire.connection.calls[:count]
         if not self.lanes.answered(wire, count):
             return
         if is_dirty:
@@ -106,30 +106,30 @@ class AnyTraffic(RuleBasedStateMachine):
             self._offer(wire)
 
     def _busy(self):
-        return [wire for wire in self.wires if wire.calls]
+        return [wire for wire in self.wires if wire.connection.calls]
 
     def _held(self):
-        return [wire for wire in self.wires if wire.held]
+        return [wire for wire in self.wires if wire.connection.held]
 
-    @precondition(lambda self: any(not wire.held for wire in self._busy()))
+    @precondition(lambda self: any(not wire.connection.held for wire in self._busy()))
     @rule(data=st.data())
     def cancel(self, data):
         """D5: the head is cancelled; the wire counts one more until the cancel has come back."""
-        wire = data.draw(st.sampled_from([wire for wire in self._busy() if not wire.held]))
+        wire = data.draw(st.sampled_from([wire for wire in self._busy() if not wire.connection.held]))
         wire.load += 1
         self._keep(wire)
         self.lanes.share(wire)  # D5: whoever switched its mode has not heard of the cancel
 
     def _keep(self, wire):
-        wire.held, wire.is_kept = 1, True
+        wire.connection.held, wire.connection.is_kept = 1, True
         self.lanes.keep(wire)
 
     @precondition(lambda self: self._held())
     @rule(data=st.data(), read_only=st.booleans())
     def release(self, data, read_only):
         wire = data.draw(st.sampled_from(self._held()))
-        wire.held = 0
-        if not wire.calls:
+        wire.connection.held = 0
+        if not wire.connection.calls:
             wire.read_only = read_only
         if self.lanes.answered(wire, 1):
             self._offer(wire)
@@ -139,21 +139,25 @@ class AnyTraffic(RuleBasedStateMachine):
     def switch(self, data):
         """Q2: a wire takes the mode of the one call on it, and may then be shared if that reads."""
         wire = data.draw(st.sampled_from(self._switchable()))
-        (call,) = wire.calls
+        (call,) = wire.connection.calls
         wire.read_only = call.is_read
         if call.is_read:
-            wire.is_kept = False
+            wire.connection.is_kept = False
             self.lanes.share(wire)
 
     def _switchable(self):
-        return [wire for wire in self.wires if wire.alone and not wire.held and len(wire.calls) == 1]
+        return [
+            wire
+            for wire in self.wires
+            if wire.alone and not wire.connection.held and len(wire.connection.calls) == 1
+        ]
 
     # -- how wires come and go -------------------------------------------------------------------
 
     @precondition(lambda self: len(self.wires) < 5)
     @rule(read_only=st.booleans())
     def grow(self, read_only):
-        wire = Wire(read_only)
+        wire = wire_of(read_only)
         self.wires.append(wire)
         self.lanes.add(wire)
         self._offer(wire)
@@ -174,7 +178,7 @@ class AnyTraffic(RuleBasedStateMachine):
     def every_call_is_counted_on_one_wire(self):
         assert self.lanes.wires == self.wires
         for wire in self.wires:
-            assert wire.load == len(wire.calls) + wire.held >= 0
+            assert wire.load == len(wire.connection.calls) + wire.connection.held >= 0
             assert (wire.load == 0) == (wire in self.lanes.idle)
         assert self.lanes.active == len(self.wires) - len(self.lanes.idle)
         assert set(self.lanes.idle) <= set(self.wires)
@@ -183,9 +187,9 @@ class AnyTraffic(RuleBasedStateMachine):
     def a_wire_alone_has_one_call(self):
         """L3."""
         for wire in self.wires:
-            if not wire.is_kept:
+            if not wire.connection.is_kept:
                 assert wire.load <= (1 if wire.alone else self.lanes.depth)
-                assert wire.alone or all(call.is_read for call in wire.calls)
+                assert wire.alone or all(call.is_read for call in wire.connection.calls)
                 assert wire.alone or wire.read_only or not wire.load
             else:
                 assert wire.alone
@@ -233,7 +237,7 @@ class AnyTraffic(RuleBasedStateMachine):
         """When every call is answered, nobody waits and every wire is idle."""
         while self._busy() or self._held():
             for wire in self._held():
-                wire.held = 0
+                wire.connection.held = 0
                 if self.lanes.answered(wire, 1):
                     self._offer(wire)
             for wire in self._busy():
@@ -266,17 +270,17 @@ def test_a_writer_is_served_whatever_readers_do(depth, modes, before, writers, t
         if wire is None:
             lanes.wait(call)
         else:
-            wire.put(call)
+            put(wire, call)
     bound = (before + writers + 1) * (depth + 1)
     for turn in range(bound):
         for _ in range(traffic[turn % len(traffic)]):
             read(lanes)
         for wire in wires:
-            if switches and wire.alone and wire.calls and wire.calls[0].is_read:
+            if switches and wire.alone and wire.connection.calls and wire.connection.calls[0].is_read:
                 wire.read_only = True
                 lanes.share(wire)
-            if wire.calls:
-                wire.calls.pop(0)
+            if wire.connection.calls:
+                wire.connection.calls.pop(0)
                 if lanes.answered(wire, 1):
                     lanes.offer(wire, 0.0)
     assert all(call.wire is not None for call in waiting)

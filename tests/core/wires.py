@@ -1,23 +1,27 @@
 """Wires without a connection, and the calls that wait for them."""
 
-from pgdual.core.lanes import Lanes
+from pgdual.core.lanes import Lane, Lanes
 
 
-class Wire:
-    """What the lanes see of a wire, and the calls that are on it."""
+class Calls:
+    """What stands for a lane's connection: the calls that are on it."""
 
-    def __init__(self, read_only):
-        self.load, self.backlog, self.idle_since = 0, 0.0, 0.0
-        self.alone = self.closing = self.slow = False
-        self.read_only = read_only
+    def __init__(self):
         self.calls = []
         self.held = 0  # a cancel or a cleaning that counts in the load
         self.is_kept = False  # it was kept since it was offered last
 
-    def put(self, call):
-        self.calls.append(call)
-        self.backlog += call.service
-        call.wire = self
+
+def wire_of(read_only):
+    """Return a wire of this mode, with no calls on it."""
+    return Lane(Calls(), read_only)
+
+
+def put(wire, call):
+    """Have the *wire* that *call* was given serve it."""
+    wire.connection.calls.append(call)
+    wire.backlog += call.service
+    call.wire = wire
 
 
 class Call:
@@ -38,13 +42,13 @@ class Call:
             alike = [each for each in self.line if (each.alone, each.slow) == sort and not each.has_given_up]
             assert alike[0] is self, "L5: it passed one of its own sort"
             self.line.remove(self)
-        wire.put(self)
+        put(wire, self)
         return True
 
 
 def lanes_of(depth, *modes):
     """Return lanes and their idle wires, each read-only or not; the last has been idle for the shortest."""
-    lanes, wires = Lanes(depth), [Wire(read_only) for read_only in modes]
+    lanes, wires = Lanes(depth), [wire_of(read_only) for read_only in modes]
     for at, wire in enumerate(wires):
         lanes.add(wire)
         lanes.offer(wire, float(at))
@@ -58,5 +62,5 @@ def read(lanes):
     if wire is None:
         lanes.wait(call)
         return call
-    wire.put(call)
+    put(wire, call)
     return wire
