@@ -62,6 +62,17 @@ async def test_only_the_first_end_of_an_answer_counts() -> None:
     assert not job.future.cancel()
 
 
+async def test_a_cancellation_keeps_its_reason() -> None:
+    async def waits() -> None:
+        await Answer(asyncio.get_running_loop())
+
+    task = asyncio.ensure_future(waits())
+    await asyncio.sleep(0)
+    task.cancel("a scope of anyio's")
+    with pytest.raises(asyncio.CancelledError, match="a scope of anyio's"):
+        await task
+
+
 async def test_an_abandoned_answer_that_fails_is_a_cancellation() -> None:
     loop, heard = asyncio.get_running_loop(), []
     job = command(b"COMMIT")

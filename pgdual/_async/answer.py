@@ -28,6 +28,7 @@ class Answer:
         self._asyncio_future_blocking = False
         self._loop = loop
         self._is_done = self._is_cancelled = False
+        self._reason: tuple[Any, ...] = ()
         self._value: Any = None
         self._error: BaseException | None = None
         self._wakeup: Any = None
@@ -36,7 +37,15 @@ class Answer:
     def __await__(self) -> Generator[Any, Any, Any]:
         self._asyncio_future_blocking = True
         yield self
-        return self.result()
+        if self._is_cancelled:
+            raise asyncio.CancelledError(*self._reason)
+        error, self._error = self._error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # kept here, or on the answer, it would keep itself
+        return self._value
 
     # -- for the task ----------------------------------------------------------------------------
 
@@ -52,19 +61,17 @@ class Answer:
         """Return whether it was given, failed or cancelled."""
         return self._is_done
 
-    def result(self) -> Any:
-        """Return the value, or raise what it failed with."""
-        if self._error is not None:
-            raise self._error
-        if self._is_cancelled:
-            raise asyncio.CancelledError
-        return self._value
+    def result(self) -> None:
+        """Return nothing: what it was given, or failed with, is for who awaits it.
+
+        Raised here, an error would keep the frames of the reader that the task was woken in.
+        """
 
     def cancel(self, msg: Any = None) -> bool:
         """Be cancelled, and have the task called by the loop; False if it is done."""
         if self._is_done:
             return False
-        self._is_cancelled = True
+        self._is_cancelled, self._reason = True, () if msg is None else (msg,)  # by which anyio knows its own
         self._wake_later()
         return True
 
