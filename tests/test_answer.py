@@ -3,8 +3,10 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable
+from typing import Any
 
 import pytest
+from psycopg import OperationalError
 
 from pgdual._async.answer import Answer, give
 from pgdual._async.wire import HELD, Wire
@@ -69,6 +71,7 @@ async def test_a_cancellation_keeps_its_reason() -> None:
     task = asyncio.ensure_future(waits())
     await asyncio.sleep(0)
     task.cancel("a scope of anyio's")
+    task.cancel("another's")
     with pytest.raises(asyncio.CancelledError, match="a scope of anyio's"):
         await task
 
@@ -116,6 +119,31 @@ def test_an_interrupted_task_does_not_keep_its_neighbours_from_their_answers(mai
     assert isinstance(tasks[0].exception(), KeyboardInterrupt)
     loop.run_until_complete(client.close())
     loop.close()
+
+
+class Unable:
+    """libpq's connection, which cannot send any more."""
+
+    def __init__(self, pgconn: Any) -> None:
+        self._pgconn = pgconn
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pgconn, name)
+
+    def flush(self) -> int:
+        raise OperationalError("the network is unreachable")
+
+
+async def test_a_read_whose_send_fails_is_answered_by_another_wire(main_dsn: str) -> None:
+    """O3: the wire that is lost on the way tells nobody of a call that has been sent elsewhere since."""
+    settings = Settings(databases={"main": DatabaseSettings(dsn=main_dsn, pool_min_size=1, pool_max_size=1)})
+    async with AsyncClient(settings) as client:
+        db = client["main"]
+        assert await db.fetchval("SELECT 42") == 42
+        (wire,) = db._fleet.lanes.wires  # type: ignore[union-attr]
+        wire.pipeline.pgconn = Unable(wire.pipeline.pgconn)
+        assert await db.fetchval("SELECT 42") == 42
+        assert db.stats()["resent"] == 1
 
 
 @pytest.mark.skipif(not inspect.isfunction(Wire.flush), reason="it replaces a method, and Wire is compiled")

@@ -22,7 +22,7 @@ class Answer:
 
     # By its presence a task knows what it can wait for; it is True until the task has seen it.
     # Source: asyncio.isfuture, Task.__step.
-    _asyncio_future_blocking: bool
+    _asyncio_future_blocking: bool = False
 
     def __init__(self, loop: Any) -> None:
         self._asyncio_future_blocking = False
@@ -37,8 +37,6 @@ class Answer:
     def __await__(self) -> Generator[Any, Any, Any]:
         self._asyncio_future_blocking = True
         yield self
-        if self._is_cancelled:
-            raise asyncio.CancelledError(*self._reason)
         error, self._error = self._error, None
         if error is not None:
             try:
@@ -65,7 +63,12 @@ class Answer:
         """Return nothing: what it was given, or failed with, is for who awaits it.
 
         Raised here, an error would keep the frames of the reader that the task was woken in.
+
+        Raises:
+            CancelledError: It was cancelled, which no reader does.
         """
+        if self._is_cancelled:
+            raise asyncio.CancelledError(*self._reason)
 
     def cancel(self, msg: Any = None) -> bool:
         """Be cancelled, and have the task called by the loop; False if it is done."""

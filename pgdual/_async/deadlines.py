@@ -41,7 +41,7 @@ class Deadlines(Lane):
         """Send *job* and return what to await for its value."""
         raise NotImplementedError
 
-    def lose(self, error: Exception, cancelled: Any = None) -> None:
+    def lose(self, error: Exception, cancelled: Any = None, raised: Any = None) -> None:
         """Close the connection and fail what is owed on it."""
         raise NotImplementedError
 

@@ -35,6 +35,8 @@ class Lock:
         except BaseException:
             if turn.done() and not turn.cancelled():  # it was this one's already
                 self.release()
+            elif turn in self._line:
+                self._line.remove(turn)
             raise
 
     def release(self) -> None:

@@ -106,7 +106,7 @@ class Wire(Deadlines):
                     pipeline.weigh(job.buffers or ())
                     self._flush()
         except psycopg.OperationalError as error:
-            self.lose(error)
+            self.lose(error, raised=job)
             raise
         self.backlog += job.service
         if job.deadline < self._watch:  # what `_arm` asks first, without its call
@@ -287,8 +287,14 @@ class Wire(Deadlines):
 
     # -- the end ---------------------------------------------------------------------------------
 
-    def lose(self, error: Exception, cancelled: Any = None) -> None:
-        """Close the connection and fail what is owed on it; *cancelled* ran out of its time."""
+    def lose(self, error: Exception, cancelled: Any = None, raised: Any = None) -> None:
+        """Close the connection and fail what is owed on it.
+
+        Args:
+            error: Why.
+            cancelled: A job that ran out of its time.
+            raised: One whose caller is told by an exception, and may be about to send it elsewhere.
+        """
         if self.dead:
             return
         self.dead = True
@@ -299,7 +305,7 @@ class Wire(Deadlines):
         self._fleet.lost(self, is_incident(error, jobs))
         if cancelled in jobs:
             cancelled.error = QueryTimeoutError("no answer within the time limit", "unknown")
-        self._loop.call_soon(self._hand_out, iter(jobs))
+        self._loop.call_soon(self._hand_out, iter([job for job in jobs if job is not raised]))
 
     def speaks(self) -> bool:
         """Return False: the reader hears what the server says of an idle connection (O3)."""

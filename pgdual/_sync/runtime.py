@@ -42,7 +42,6 @@ __all__ = [
     "check_home",
     "critical",
     "elsewhere",
-    "grab",
     "gripped",
     "here",
     "hold",
@@ -69,7 +68,7 @@ FACE = "sync"
 SCOPE = Scope("pgdual_sync")
 DEPTH = 1  # a thread has its wire to itself: lanes are not shared
 CUTS = INTERRUPTS = lock.CUTS
-Lock, grab = threading.Lock, lock.grab
+Lock = threading.Lock
 wait_on = wait
 critical, gripped, unlock = lock.critical, lock.gripped, lock.unlock
 Guard = lock.Guard

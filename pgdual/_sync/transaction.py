@@ -60,6 +60,7 @@ class Transaction(Bulk):
         self._database = database
         self._statements = database._statements
         self._types = database._types
+        # Most give neither, which costs no call.
         self._modes = "" if isolation is None and not deferrable else _modes(isolation, deferrable)
         self._readonly = readonly
         self._replay = replay

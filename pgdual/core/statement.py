@@ -216,7 +216,7 @@ class Statements:
             self.texts.clear()
         return self.texts.setdefault(sql, statement)
 
-    def pure(self, name: str) -> None:
+    def pure(self, name: Any) -> None:
         """Believe the user that the function *name* has no side effects.
 
         *name* is written as it is called: `f`, `schema.f` or `"F"`. Texts that were sorted before are
@@ -225,6 +225,8 @@ class Statements:
         Raises:
             UsageError: *name* is not the name of a function.
         """
+        if not isinstance(name, str):
+            raise UsageError(f"{name!r} is not the name of a function, which is a str")
         self._pure |= {spelled(name)}
         for statement in [*self._old.values(), *self.texts.values()]:
             statement.sort(self._pure)

@@ -134,6 +134,7 @@ class Postgres(Server):
         _template: Path | None = None,
     ) -> None:
         super().__init__(port=port, socket=socket, start_timeout=start_timeout)
+        self._is_fast = fast
         self.settings: dict[str, Setting] = {**(FAST if fast else {}), **(settings or {})}
         self._kept = Path(data).resolve() if data is not None else None
         self._template = _template
@@ -162,16 +163,19 @@ class Postgres(Server):
             psycopg.errors.ObjectInUse: Somebody is connected to the template.
         """
         copied = sql.SQL(" TEMPLATE {}").format(sql.Identifier(template)) if template else sql.SQL("")
-        self._say(sql.SQL("CREATE DATABASE {}{}").format(sql.Identifier(name), copied))
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            # Since 15 each page goes through the log, too; where nothing is synced files are copied sooner.
+            is_new = connection.info.server_version >= 150_000
+            way = sql.SQL(" STRATEGY file_copy" if is_new and self._is_fast else "")
+            connection.execute(sql.SQL("CREATE DATABASE {}{}{}").format(sql.Identifier(name), copied, way))
         return self._dsn(name)
 
     def drop_database(self, name: str) -> None:
         """Drop a database, if it is there, connected clients or not."""
-        self._say(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-
-    def _say(self, statement: sql.Composed) -> None:
         with psycopg.connect(self.dsn, autocommit=True) as connection:
-            connection.execute(statement)
+            connection.execute(
+                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+            )
 
     @property
     def _log(self) -> Path:

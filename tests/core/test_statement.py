@@ -331,6 +331,8 @@ class TestStatements:
         assert {statement.leaves_traces for statement in before} == {False}
         assert statements.get("select s.f(9)").kind is Kind.READ
         assert Statements().get("select s.f(9)").kind is Kind.WRITE
+        with pytest.raises(UsageError, match="name of a function"):
+            statements.pure(1)
 
     def test_anew(self):
         """A fresh cache believes what the old one was told and holds none of its statements."""
