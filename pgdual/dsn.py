@@ -17,7 +17,7 @@ from pgdual.errors import ConfigurationError
 
 __all__ = ["UNSENDABLE", "completed", "parsed", "revealed", "without_driver"]
 
-UNSENDABLE: Final = re.compile("[\0\ud800-\udfff]")
+UNSENDABLE: Final = "[\0\ud800-\udfff]"
 """A NUL and half a character, which PostgreSQL cannot take."""
 
 # Where the DSN is silent. Seconds, milliseconds, seconds; libpq and the kernel would hang for hours.
@@ -47,7 +47,7 @@ def revealed(secret: Any, label: str) -> str:
     text = secret.get_secret_value() if isinstance(secret, SecretStr) else secret()
     if not isinstance(text, str):
         raise ConfigurationError(f"{label}() returned a {type(text).__name__}. It must return a str.")
-    if UNSENDABLE.search(text):
+    if re.search(UNSENDABLE, text):
         raise ConfigurationError(f"{label} holds a character that PostgreSQL cannot take. Set it anew.")
     return text
 

@@ -13,7 +13,6 @@ from psycopg.pq import Format
 from psycopg.types import TypeInfo
 from psycopg.types.composite import CompositeInfo, register_composite
 from psycopg.types.enum import EnumInfo, register_enum
-from psycopg.types.hstore import register_hstore
 from psycopg.types.multirange import MultirangeInfo, register_multirange
 from psycopg.types.range import RangeInfo, register_range
 
@@ -81,6 +80,8 @@ def _adopt_name(types: Types, info: Any, base: int) -> None:
         types.adopt_domain(info.oid, base)
     if info.name == "hstore":
         own = _Context(AdaptersMap(types.adapters))
+        from psycopg.types.hstore import register_hstore  # noqa: PLC0415 - few have it
+
         register_hstore(info, own)
         types.adopt_ways(info.oid, {dict: Way(own.adapters.get_dumper(dict, PyFormat.TEXT), Format.TEXT)})
         for form in Format:

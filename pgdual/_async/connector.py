@@ -24,7 +24,7 @@ from .connection import bounded
 from .runtime import GRACE, now
 
 # Source: pg_split_opts() in PostgreSQL's postinit.c: options end at white space that has no backslash.
-_SPLITS = re.compile(r"[\\ \t\n\v\f\r]")
+_SPLITS = r"[\\ \t\n\v\f\r]"
 _logger = logging.getLogger("pgdual.pool")
 logging.getLogger("psycopg.pool").addFilter(is_news)
 
@@ -75,7 +75,7 @@ class AsyncConnector:
             return conninfo
         # In the startup packet, so that DISCARD ALL brings it back (L7).
         parts = conninfo_to_dict(conninfo)
-        path = _SPLITS.sub(r"\\\g<0>", self.settings.search_path)
+        path = re.sub(_SPLITS, r"\\\g<0>", self.settings.search_path)
         parts["options"] = f"{parts.get('options') or ''} -c search_path={path}".strip()
         return make_conninfo("", **parts)
 

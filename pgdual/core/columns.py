@@ -29,7 +29,7 @@ from .types import Types
 # Source: the COPY page of PostgreSQL's manual: signature, flags, length of the header's extension; and -1.
 HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 END = b"\xff\xff"
-_NAME = re.compile(r'"((?:[^"\0]|"")+)"|([^\W\d][\w$]*)')
+_NAME = r'"((?:[^"\0]|"")+)"|([^\W\d][\w$]*)'
 
 CATALOG = """
 SELECT a.attname::text, a.atttypid, format_type(a.atttypid, -1), a.attgenerated <> '', a.attidentity = 'a',
@@ -111,7 +111,7 @@ def table_name(table: str) -> Identifier:
     """
     names, at = [], 0
     while isinstance(table, str):
-        found = _NAME.match(table, at)
+        found = re.compile(_NAME).match(table, at)
         if found is None:
             break
         names.append(found[1].replace('""', '"') if found[1] else found[2].lower())

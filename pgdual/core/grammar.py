@@ -23,7 +23,7 @@ from pgdual.errors import UsageError
 
 __all__ = ["Kind", "Part", "Sight", "look", "sort", "spelled"]
 
-_PLAIN = re.compile(r"[a-z_][a-z0-9_$]*")
+_PLAIN = r"[a-z_][a-z0-9_$]*"
 _CLAUSES = frozenset(
     {"from", "group", "having", "limit", "offset", "on", "returning", "select", "using", "values", "where"}
     | {"window"}
@@ -353,7 +353,7 @@ def _spelling(words: list[str]) -> str:
 
 
 def _unquoted(word: str) -> str:
-    return word[1:] if word[0] == '"' and _PLAIN.fullmatch(word, 1) else word
+    return word[1:] if word[0] == '"' and re.fullmatch(_PLAIN, word[1:]) else word
 
 
 def spelled(name: str) -> str:

@@ -43,8 +43,8 @@ _TOKEN = rf"""
     )
     """
 _LITERAL, _QUOTED, _OPEN, _WORD, _PARAMETER = range(1, 6)
-_COMMENT = re.compile(r"/\*|\*/")
-_PERCENT = re.compile(r"%(?:\(\w+\))?[sbt](?!\w)")
+_COMMENT = r"/\*|\*/"
+_PERCENT = r"%(?:\(\w+\))?[sbt](?!\w)"
 _LOWER = {ord(c): ord(c) + 32 for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}  # the server folds no others
 _MOST = 65_535  # Bind counts parameters in 16 bits
 
@@ -112,8 +112,9 @@ def tokenize(text: str) -> Tokens:
             words.append(LITERAL)
         else:
             words.append(text[start:at])
-            if text[start] == "%" and tokens.percent is None and (placeholder := _PERCENT.match(text, start)):
-                tokens.percent = placeholder[0]
+            if text[start] == "%" and tokens.percent is None:
+                placeholder = re.compile(_PERCENT).match(text, start)
+                tokens.percent = None if placeholder is None else placeholder[0]
         starts.append(start)
         ends.append(at)
     return tokens
@@ -137,7 +138,7 @@ def _closing(text: str, start: int, end: int) -> int:
     opening = text[start:end]
     if opening == "/*":
         depth = 0
-        for found in _COMMENT.finditer(text, start):
+        for found in re.compile(_COMMENT).finditer(text, start):
             depth += 1 if found[0] == "/*" else -1
             if not depth:
                 return found.end()

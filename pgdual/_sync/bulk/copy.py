@@ -41,7 +41,7 @@ Format = Literal["binary", "csv", "text"]
 _FORMATS = ("binary", "csv", "text")
 ROWS = 2_000  # that are encoded at a time; source: bench row 10
 _PART = 1 << 17  # bytes that are read of a file at a time
-_PLACE = re.compile(r"line (\d+)(?:, column ([^:]+))?")
+_PLACE = r"line (\d+)(?:, column ([^:]+))?"
 _QUERIES = ("SELECT", "VALUES", "TABLE", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE")
 
 
@@ -211,7 +211,7 @@ def _checked(part: Any, shape: Shape) -> Any:
 
 
 def _say_where(error: psycopg.Error, what: str, before: int) -> None:
-    found = _PLACE.search(error.diag.context or "")
+    found = re.search(_PLACE, error.diag.context or "")
     if found is not None:
         column = f", column: {found[2]}" if found[2] else ""
         error.add_note(f"{what}: {before + int(found[1])}{column}")

@@ -46,7 +46,7 @@ SMALL = (
 )
 LARGE = 10_000  # rows of one COPY: they stand in memory
 TEMPORARY = "pg_temp.pgdual_upsert"
-_LINE = re.compile(r"line (\d+)")
+_LINE = r"line (\d+)"
 
 
 class Wish(NamedTuple):
@@ -206,7 +206,7 @@ class Put:
         try:
             return int(tx._lent(statement, work, True))
         except psycopg.Error as error:
-            line = _LINE.search(error.diag.context or "")
+            line = re.search(_LINE, error.diag.context or "")
             last = first + count - 1
             error.add_note(f"rows: {first} to {last}" if line is None else f"row: {first + int(line[1]) - 1}")
             raise
