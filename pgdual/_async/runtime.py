@@ -332,6 +332,11 @@ async def redis(url: str, seconds: float, *command: str | int) -> Any:
     Raises:
         TimeoutError: It did not come within *seconds*.
     """
+    # To its end, though the caller is cancelled: the client would leave its connection open.
+    return await within(seconds + GRACE, _asked, url, seconds, *command)
+
+
+async def _asked(url: str, seconds: float, *command: str | int) -> Any:
     from redis.asyncio import Redis  # noqa: PLC0415 - few need it, and it takes long to import
     from redis.asyncio.retry import Retry  # noqa: PLC0415
     from redis.backoff import NoBackoff  # noqa: PLC0415

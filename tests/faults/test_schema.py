@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 import redis
 
 from pgdual import aio, sync
+from pgdual._async import runtime
 from pgdual._async import schema_lock as async_lock
 from pgdual._sync import schema_lock as sync_lock
 from pgdual.embedded import Template, Valkey
@@ -153,6 +155,16 @@ async def test_the_caller_gives_up(main_dsn: str, tmp_path: Path) -> None:
             assert tables(main_dsn) == set()
             assert (await aio.run_schema_from_file(file, client["main"])).ran
     assert runs(main_dsn) == (1, 1)
+
+
+async def test_what_is_asked_of_redis_is_asked_to_the_end() -> None:
+    """D4: whenever the caller gives up, the connection to Redis is closed; a warning would be an error here."""
+    with Valkey() as valkey:
+        assert await runtime.redis(valkey.url, 5.0, "PING")
+        for number in range(200):
+            with anyio.move_on_after(number * 2e-5):
+                await runtime.redis(valkey.url, 5.0, "PING")
+    gc.collect()
 
 
 def test_a_deadlock(main_dsn: str, tmp_path: Path) -> None:
