@@ -158,7 +158,7 @@ async def test_the_caller_gives_up(main_dsn: str, tmp_path: Path) -> None:
 
 
 async def test_what_is_asked_of_redis_is_asked_to_the_end() -> None:
-    """D4: whenever the caller gives up, the connection to Redis is closed; a warning would be an error here."""
+    """D4: whenever the caller gives up, the connection to Redis is closed; a warning is an error here."""
     with Valkey() as valkey:
         assert await runtime.redis(valkey.url, 5.0, "PING")
         for number in range(200):
