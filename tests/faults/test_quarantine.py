@@ -22,6 +22,8 @@ from tests._sync import runtime as threads
 from .leaks import serving, serving_blocking
 
 TRIES: Final = 500
+# So many must have met the statement, or nothing was tried; a busy machine starts threads late.
+ENOUGH: Final = TRIES / 10
 VICTIM: Final = "select 1 from pg_sleep(0.003) for update"
 NEXT: Final = "select 7 from pg_sleep(0.003) for update"
 
@@ -61,7 +63,7 @@ async def test_after_a_cancelled_task(db: AsyncDB) -> None:
         assert await db.fetchval(NEXT) == 7
         await asyncio.wait([task])
         given_up += task.cancelled()
-    assert given_up > TRIES / 4
+    assert given_up > ENOUGH
     assert await db.fetchval("select pg_backend_pid()") == pid
 
 
@@ -74,7 +76,7 @@ async def test_after_a_time_limit(db: AsyncDB) -> None:
         victim, following = await asyncio.gather(*calls, return_exceptions=True)
         assert following == 7
         late += isinstance(victim, TimeoutError)
-    assert late > TRIES / 4
+    assert late > ENOUGH
     assert await db.fetchval("select pg_backend_pid()") == pid
 
 
@@ -88,7 +90,7 @@ def test_after_a_time_limit_blocking(blocking: DB) -> None:
         except TimeoutError:
             late += 1
         assert blocking.fetchval(NEXT) == 7
-    assert late > TRIES / 4
+    assert late > ENOUGH
     assert blocking.fetchval("select pg_backend_pid()") == pid
 
 
@@ -103,7 +105,7 @@ async def test_after_cancel_all(db: AsyncDB) -> None:
         assert await db.fetchval(NEXT) == 7
         (result,) = await asyncio.gather(task, return_exceptions=True)
         told += isinstance(result, QueryCanceled)
-    assert told > TRIES / 4
+    assert told > ENOUGH
 
 
 def test_after_cancel_all_blocking(blocking: DB) -> None:
@@ -130,4 +132,4 @@ def test_after_cancel_all_blocking(blocking: DB) -> None:
         called[0] = time.monotonic()
         blocking.cancel_all()
         told += worker.result()
-    assert told > TRIES / 4
+    assert told > ENOUGH
