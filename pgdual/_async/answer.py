@@ -25,7 +25,6 @@ class Answer:
     _asyncio_future_blocking: bool = False
 
     def __init__(self, loop: Any) -> None:
-        self._asyncio_future_blocking = False
         self._loop = loop
         self._is_done = self._is_cancelled = False
         self._reason: tuple[Any, ...] = ()

@@ -68,7 +68,7 @@ FACE = "sync"
 SCOPE = Scope("pgdual_sync")
 DEPTH = 1  # a thread has its wire to itself: lanes are not shared
 CUTS = INTERRUPTS = lock.CUTS
-Lock = threading.Lock
+Lock = lock.Lock
 wait_on = wait
 critical, gripped, unlock = lock.critical, lock.gripped, lock.unlock
 Guard = lock.Guard

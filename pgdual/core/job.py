@@ -14,7 +14,8 @@ from .record import checked_shape
 from .statement import Plans, Statement, check_arguments
 from .types import Types, refusal
 
-# What a job makes of its result, beside rows.
+# What a job makes of its result; the numbers go on from those of `rows`. Written out, for mypyc puts a
+# number in place and looks a sum up.
 STATUS: Final = 3
 COMMAND: Final = 4
 MANY: Final = 5

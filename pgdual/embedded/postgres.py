@@ -134,7 +134,6 @@ class Postgres(Server):
         _template: Path | None = None,
     ) -> None:
         super().__init__(port=port, socket=socket, start_timeout=start_timeout)
-        self._is_fast = fast
         self.settings: dict[str, Setting] = {**(FAST if fast else {}), **(settings or {})}
         self._kept = Path(data).resolve() if data is not None else None
         self._template = _template
@@ -166,7 +165,7 @@ class Postgres(Server):
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             # Since 15 each page goes through the log, too; where nothing is synced files are copied sooner.
             is_new = connection.info.server_version >= 150_000
-            way = sql.SQL(" STRATEGY file_copy" if is_new and self._is_fast else "")
+            way = sql.SQL(" STRATEGY file_copy" if is_new and self.settings.get("fsync") is False else "")
             connection.execute(sql.SQL("CREATE DATABASE {}{}{}").format(sql.Identifier(name), copied, way))
         return self._dsn(name)
 

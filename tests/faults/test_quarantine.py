@@ -22,20 +22,26 @@ from tests._sync import runtime as threads
 from .leaks import serving, serving_blocking
 
 TRIES: Final = 500
-# So many must have met the statement, or nothing was tried; a busy machine starts threads late.
-ENOUGH: Final = TRIES / 10
+PATIENCE: Final = 60.0  # seconds
 VICTIM: Final = "select 1 from pg_sleep(0.003) for update"
 NEXT: Final = "select 7 from pg_sleep(0.003) for update"
 
 
 class Moments:
-    """When to cancel a statement of 3 ms: mostly near its end, where a cancel may come too late."""
+    """When to cancel a statement of 3 ms: mostly near its end, where a cancel may come too late.
+
+    Where a busy machine was late in most of them there are more than TRIES, for a while.
+    """
 
     def __init__(self) -> None:
         self._chance = random.Random(5)
+        self.met = 0  # how many cancels have met their statement
 
     def __iter__(self) -> Iterator[float]:
-        return (self._chance.uniform(0.001, 0.0035) for _ in range(TRIES))
+        tries, limit = 0, time.monotonic() + PATIENCE
+        while tries < TRIES or (self.met <= TRIES / 4 and time.monotonic() < limit):
+            tries += 1
+            yield self._chance.uniform(0.001, 0.0035)
 
 
 @pytest.fixture
@@ -55,62 +61,62 @@ def blocking(direct: str) -> Iterator[DB]:
 @pytest.mark.slow
 async def test_after_a_cancelled_task(db: AsyncDB) -> None:
     """D5: the task is cancelled, and the next caller has the only connection."""
-    pid, given_up = await db.fetchval("select pg_backend_pid()"), 0
-    for moment in Moments():
+    pid, moments = await db.fetchval("select pg_backend_pid()"), Moments()
+    for moment in moments:
         task = asyncio.create_task(db.execute(VICTIM))
         await asyncio.sleep(moment)
         task.cancel()
         assert await db.fetchval(NEXT) == 7
         await asyncio.wait([task])
-        given_up += task.cancelled()
-    assert given_up > ENOUGH
+        moments.met += task.cancelled()
+    assert moments.met > TRIES / 4
     assert await db.fetchval("select pg_backend_pid()") == pid
 
 
 @pytest.mark.slow
 async def test_after_a_time_limit(db: AsyncDB) -> None:
     """D5: the statement ran out of its time, and the next caller stood in line for its connection."""
-    pid, late = await db.fetchval("select pg_backend_pid()"), 0
-    for moment in Moments():
+    pid, moments = await db.fetchval("select pg_backend_pid()"), Moments()
+    for moment in moments:
         calls = [db.fetchval(VICTIM, timeout=moment), db.fetchval(NEXT)]
         victim, following = await asyncio.gather(*calls, return_exceptions=True)
         assert following == 7
-        late += isinstance(victim, TimeoutError)
-    assert late > ENOUGH
+        moments.met += isinstance(victim, TimeoutError)
+    assert moments.met > TRIES / 4
     assert await db.fetchval("select pg_backend_pid()") == pid
 
 
 @pytest.mark.slow
 def test_after_a_time_limit_blocking(blocking: DB) -> None:
     """D5: the same on the blocking face."""
-    pid, late = blocking.fetchval("select pg_backend_pid()"), 0
-    for moment in Moments():
+    pid, moments = blocking.fetchval("select pg_backend_pid()"), Moments()
+    for moment in moments:
         try:
             blocking.fetchval(VICTIM, timeout=moment)
         except TimeoutError:
-            late += 1
+            moments.met += 1
         assert blocking.fetchval(NEXT) == 7
-    assert late > ENOUGH
+    assert moments.met > TRIES / 4
     assert blocking.fetchval("select pg_backend_pid()") == pid
 
 
 @pytest.mark.slow
 async def test_after_cancel_all(db: AsyncDB) -> None:
     """D5: `cancel_all` hits what ran when it was called, and not what began since."""
-    told = 0
-    for moment in Moments():
+    moments = Moments()
+    for moment in moments:
         task = asyncio.create_task(db.execute(VICTIM))
         await asyncio.sleep(moment)
         assert await db.cancel_all() in {0, 1}
         assert await db.fetchval(NEXT) == 7
         (result,) = await asyncio.gather(task, return_exceptions=True)
-        told += isinstance(result, QueryCanceled)
-    assert told > ENOUGH
+        moments.met += isinstance(result, QueryCanceled)
+    assert moments.met > TRIES / 4
 
 
 def test_after_cancel_all_blocking(blocking: DB) -> None:
     """D5: the same on the blocking face, where another thread calls it."""
-    told, called = 0, [0.0]
+    moments, called = Moments(), [0.0]
 
     def work() -> bool:
         """Return whether the first statement was cancelled."""
@@ -126,10 +132,10 @@ def test_after_cancel_all_blocking(blocking: DB) -> None:
             except QueryCanceled:
                 assert begun < called[0]  # it ran when everything was to be cancelled
 
-    for moment in Moments():
+    for moment in moments:
         worker = threads.spawn(work)
         time.sleep(moment)
         called[0] = time.monotonic()
         blocking.cancel_all()
-        told += worker.result()
-    assert told > ENOUGH
+        moments.met += worker.result()
+    assert moments.met > TRIES / 4
